@@ -1,0 +1,61 @@
+# `make help` lists what there is to do.
+
+PREFIX       ?= /usr/local
+CARGO        ?= cargo
+RUNS         ?= 100
+FUZZ_SECONDS ?= 30
+
+# rustup puts cargo here, where `sudo` and a new shell do not look.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Nothing is specific to one architecture: the compiler says what it builds for. Where it cannot be
+# asked (`sudo make install`), whatever has been built is meant.
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+HAKO   ?= $(or $(if $(TRIPLE),$(TARGET)/$(TRIPLE)/release/hako),$(firstword $(wildcard $(TARGET)/*/release/hako)))
+export HAKO := $(abspath $(HAKO))
+
+.PHONY: all build demo test unit bench fuzz lint install uninstall clean help
+
+all: build
+
+build: ## build the release binary (the default)
+	@integration/setup.sh build
+	$(CARGO) build --release --package hako
+	@ls -lh '$(HAKO)'
+
+demo: build ## run an example container and see what a container is (needs root)
+	@integration/setup.sh demo
+	@integration/demo.sh
+
+test: ## run every test there is (needs root)
+	@integration/setup.sh test
+	@integration/test.sh
+
+unit: ## run the tests that need no root
+	@integration/setup.sh build
+	$(CARGO) test --workspace --exclude hako-integration
+
+bench: build ## measure hako beside crun, runc and a hand-written floor (needs root; RUNS=100)
+	@integration/setup.sh bench
+	$(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS)
+
+fuzz: ## fuzz each target for a short while (needs cargo-fuzz; FUZZ_SECONDS=30 each)
+	@integration/fuzz.sh $(FUZZ_SECONDS)
+
+lint: ## check formatting, clippy, dependencies and shell scripts
+	@integration/lint.sh
+
+install: ## install the binary that was built (PREFIX=/usr/local, DESTDIR)
+	@test -x '$(HAKO)' || { echo 'nothing is built yet: run `make` first, as yourself'; exit 1; }
+	install -D -m 0755 '$(HAKO)' '$(DESTDIR)$(PREFIX)/bin/hako'
+
+uninstall: ## remove it again
+	rm -f '$(DESTDIR)$(PREFIX)/bin/hako'
+
+clean: ## remove everything that was built
+	$(CARGO) clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
+	    printf '  make %-10s %s\n' "$$name" "$$what"; done

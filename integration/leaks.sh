@@ -1,0 +1,48 @@
+#!/bin/sh
+# Shows whether a test run left anything on the host.
+#
+#   leaks.sh save FILE      remember what is there now
+#   leaks.sh compare FILE   print what has appeared since, and fail if anything has
+#
+# Everything the tests make is named hako-test-PID-…; what belongs to a test
+# process that is still running is no leak.
+set -eu
+
+present() {
+    find /sys/fs/cgroup -type d -name 'hako-test*' 2>/dev/null | sed 's/^/cgroup /'
+    find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'hako-test*' 2>/dev/null | sed 's/^/directory /'
+    awk '$5 ~ /hako-test/ || $4 ~ /hako-test/ { print "mount " $5 }' /proc/self/mountinfo
+    find /sys/class/net -maxdepth 1 -name 'hako*' -printf 'interface %f\n'
+    for dir in /proc/[0-9]*; do
+        words=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
+        root=$(readlink "$dir/root" 2>/dev/null) || root=
+        case "$words $root" in
+        *hako-test-*) echo "process ${dir#/proc/} $words $root" ;;
+        esac
+    done
+}
+
+# Drops lines whose test process is alive.
+ended() {
+    while read -r line; do
+        pid=$(printf '%s\n' "$line" | sed -n 's/.*hako-test-\([0-9]*\)-.*/\1/p')
+        if [ -z "$pid" ] || [ ! -d "/proc/$pid" ]; then
+            printf '%s\n' "$line"
+        fi
+    done
+}
+
+case "${1-} ${2-}" in
+"save "?*) present | ended | sort >"$2" ;;
+"compare "?*)
+    left=$(present | ended | sort | comm -13 "$2" -)
+    if [ -n "$left" ]; then
+        printf 'the tests left behind:\n%s\n' "$left" >&2
+        exit 1
+    fi
+    ;;
+*)
+    sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Everything that can be said about the code without running it.
+set -eu
+cd "$(dirname "$0")/.."
+
+cargo fmt --all --check
+cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+for tool in 'cargo-deny cargo deny --log-level error check bans licenses sources' \
+    'shellcheck shellcheck integration/*.sh .ci/run'; do
+    # shellcheck disable=SC2086 # the first word is the program to look for, the rest the command
+    set -- $tool
+    if command -v "$1" >/dev/null; then
+        shift
+        "$@"
+    else
+        echo "lint: $1 is not installed: skipped"
+    fi
+done
+echo 'lint: ok'

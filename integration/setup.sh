@@ -1,0 +1,103 @@
+#!/bin/sh
+# Installs what is needed and missing.
+#
+#   setup.sh build|demo|test|bench
+#
+# On Debian and its relatives, as root, with apt-get; elsewhere it says what to install. It changes
+# nothing when nothing is missing.
+set -eu
+
+rust_minimum=1.88
+
+say() { printf 'setup: %s\n' "$*"; }
+
+# Each need is looked for by what it is used for, not by a package's name, so that it does not matter
+# where it came from.
+has() {
+    case $1 in
+    libc.a | libseccomp.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
+    busybox) command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>' ;; # a static one
+    *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" ;;
+    esac >/dev/null 2>&1
+}
+
+# need | Debian | Fedora | Arch | Alpine
+packages() {
+    cat <<'TABLE'
+cc|gcc|gcc|gcc|gcc
+make|make|make|make|make
+libc.a|libc6-dev|glibc-static|glibc|musl-dev
+pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
+libseccomp.a|libseccomp-dev|libseccomp-static libseccomp-devel|libseccomp|libseccomp-static libseccomp-dev
+busybox|busybox-static|busybox|busybox|busybox-static
+strace|strace|strace|strace|strace
+crun|crun|crun|crun|crun
+runc|runc|runc|runc|runc
+ip|iproute2|iproute|iproute2|iproute2
+newuidmap|uidmap|shadow-utils|shadow|shadow-uidmap
+unshare|util-linux|util-linux|util-linux|util-linux
+TABLE
+}
+
+column() { # the packages in column $1 for the needs that follow
+    column=$1
+    shift
+    for need in "$@"; do
+        packages | awk -F'|' -v need="$need" -v column="$column" '$1 == need { print $column }'
+    done | sort -u | tr '\n' ' '
+}
+
+check_packages() {
+    missing=
+    for need in "$@"; do
+        has "$need" || missing="$missing $need"
+    done
+    [ -n "$missing" ] || return 0
+
+    # shellcheck disable=SC2086 # a list of words
+    set -- $missing
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        say "missing:$missing"
+        say "installing Debian packages: $(column 2 "$@")"
+        apt-get -qq update </dev/null || say "apt-get update failed; trying with the lists that are there"
+        # shellcheck disable=SC2046 # a list of words
+        DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(column 2 "$@") \
+            </dev/null >/dev/null
+        for need in "$@"; do
+            has "$need" || { say "$need is still missing after the installation"; exit 1; }
+        done
+    else
+        say "missing:$missing"
+        say "  Debian, Ubuntu:  sudo apt-get install $(column 2 "$@")"
+        say "  Fedora:          sudo dnf install $(column 3 "$@")"
+        say "  Arch:            sudo pacman -S $(column 4 "$@")"
+        say "  Alpine:          sudo apk add $(column 5 "$@")"
+        exit 1
+    fi
+}
+
+check_rust() {
+    if ! command -v cargo >/dev/null || ! command -v rustc >/dev/null; then
+        say "Rust is missing: install version $rust_minimum or newer with rustup or from your distribution"
+        [ -z "${SUDO_USER-}" ] || say "(under sudo, ${SUDO_USER}'s own is not seen: sudo env PATH=\"\$PATH\" HOME=\"\$HOME\" make ...)"
+        exit 1
+    fi
+    version=$(rustc --version | awk '{ print $2 }')
+    if [ "$(printf '%s\n' "$rust_minimum" "$version" | sort -V | head -n 1)" != "$rust_minimum" ]; then
+        say "Rust $version is too old: version $rust_minimum or newer is needed (rustup update, or your distribution)"
+        exit 1
+    fi
+}
+
+build='cc make libc.a pkg-config libseccomp.a'
+# shellcheck disable=SC2086 # lists of words
+case ${1-} in
+build) check_rust && check_packages $build ;;
+demo) check_packages busybox ;;
+test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare ;;
+bench) check_packages $build strace crun runc ;;
+*)
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

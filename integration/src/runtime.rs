@@ -1,0 +1,256 @@
+//! The runtime under test, with a world of its own for one test.
+
+use crate::binaries;
+use crate::bundle::Bundle;
+use crate::command::{Command, Running};
+use crate::container::{Container, Made};
+use crate::host::{cgroup_dir, enter_private_mounts};
+use crate::leftovers::{Traces, processes_using, sweep_cgroup};
+use crate::output::Output;
+use crate::scratch::Scratch;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The runtime with its own state directory, scratch directory and parent
+/// cgroup. Make one in the thread of the test that uses it.
+pub struct Runtime {
+    program: PathBuf,
+    name: String,
+    root: PathBuf,
+    scratch: Scratch,
+    counter: AtomicU32,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Runtime {
+    /// A fresh world: nothing in it exists yet.
+    #[must_use]
+    pub fn new() -> Self {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        enter_private_mounts();
+        let world = WORLDS.fetch_add(1, Ordering::Relaxed);
+        // The process id in the name tells `leaks.sh` whether it is in use.
+        let name = format!("hako-test-{}-{world}", std::process::id());
+        let scratch = Scratch::new(&name);
+        let root = scratch.path().join("state");
+        scratch.dir("io");
+        Self { program: binaries::runtime(), name, root, scratch, counter: AtomicU32::new(0) }
+    }
+
+    /// A new bundle with a rootfs, a config and a container id of its own.
+    #[must_use]
+    pub fn bundle(&self) -> Bundle {
+        let number = self.next();
+        let id = format!("{}-{number}", self.name);
+        let dir = self.scratch.dir(&format!("bundle-{number}"));
+        Bundle::new(dir, &id, &format!("/{}/{id}", self.name))
+    }
+
+    fn next(&self) -> u32 {
+        self.counter.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The directory that is passed as `--root`.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The program under test.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The test's scratch directory.
+    #[must_use]
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Makes a directory below the scratch directory.
+    #[must_use]
+    pub fn dir(&self, name: &str) -> PathBuf {
+        self.scratch.dir(name)
+    }
+
+    /// Writes a file below the scratch directory.
+    #[must_use]
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.scratch.path().join(name);
+        fs::create_dir_all(path.parent().expect("a file has a parent")).expect("its parent");
+        fs::write(&path, text).expect("a file in the scratch directory");
+        path
+    }
+
+    /// Makes a FIFO that nobody writes to: whoever opens it carelessly hangs.
+    #[must_use]
+    pub fn fifo(&self, name: &str) -> PathBuf {
+        let path = self.scratch.path().join(name);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).expect("a FIFO");
+        path
+    }
+
+    /// Mounts a tmpfs below the scratch directory, visible to this test only.
+    #[must_use]
+    pub fn tmpfs(&self, name: &str) -> PathBuf {
+        self.scratch.tmpfs(name)
+    }
+
+    /// Binds a path over another, visible to this test only.
+    pub fn bind(&self, source: &Path, target: &Path, recursive: bool) {
+        self.scratch.bind(source, target, recursive);
+    }
+
+    /// The program without any argument.
+    #[must_use]
+    pub fn bare(&self) -> Command {
+        let files = self.scratch.path().join(format!("io/{}", self.next()));
+        Command::new(&self.program, &files)
+    }
+
+    /// A command in this world: `--root ROOT` and then these words.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        self.bare().arg("--root").arg(&self.root).args(words)
+    }
+
+    /// Writes the bundle's config.json and prepares `verb --bundle DIR ID`,
+    /// for `create` and `run`, to which a test may still add things.
+    #[must_use]
+    pub fn on_bundle(&self, words: &[&str], bundle: &Bundle) -> Command {
+        bundle.save();
+        self.command(words).arg("--bundle").arg(bundle.dir()).last(bundle.id())
+    }
+
+    /// `run` in the foreground, to the end. Whatever the outcome, nothing of
+    /// the container may remain.
+    #[track_caller]
+    pub fn run(&self, bundle: &Bundle) -> Output {
+        self.finish(self.on_bundle(&["run"], bundle), bundle)
+    }
+
+    /// Runs a prepared `run` to its end and verifies that nothing remains.
+    #[track_caller]
+    pub fn finish(&self, command: Command, bundle: &Bundle) -> Output {
+        let output = command.output();
+        self.verify_gone(bundle, &output);
+        output
+    }
+
+    /// Fails the test when anything of the bundle's container remains.
+    #[track_caller]
+    pub fn verify_gone(&self, bundle: &Bundle, output: &Output) {
+        let (id, cgroup) = (bundle.id(), bundle.cgroup());
+        let remaining = Traces { root: &self.root, id, cgroup, pid: None }.remaining();
+        if !remaining.is_empty() {
+            let _ = self.command(&["delete", "--force", id]).output();
+            sweep_cgroup(cgroup);
+        }
+        assert!(remaining.is_empty(), "there is left: {remaining:?}\n{output}");
+    }
+
+    /// Runs a chain of inspector commands in a new container; one value each.
+    #[must_use]
+    #[track_caller]
+    pub fn ask(&self, bundle: &Bundle, chain: &str) -> Vec<Value> {
+        let mut bundle = bundle.clone();
+        bundle.inspector(chain);
+        self.run(&bundle).ok().values()
+    }
+
+    /// Runs a container that makes the inspector's full report.
+    #[must_use]
+    #[track_caller]
+    pub fn inspect(&self, bundle: &Bundle) -> Value {
+        self.ask(bundle, "report").swap_remove(0)
+    }
+
+    /// Runs the bundle with the program it names, which must be the inspector,
+    /// and returns its full report.
+    #[must_use]
+    #[track_caller]
+    pub fn inspect_as_is(&self, bundle: &Bundle) -> Value {
+        self.run(bundle).ok().json()
+    }
+
+    /// `run` must be refused with an error that points to this place in
+    /// config.json; nothing may remain.
+    #[track_caller]
+    pub fn refuses(&self, bundle: &Bundle, pointer: &str) -> Output {
+        let output = self.run(bundle);
+        output.refuses(pointer);
+        output
+    }
+
+    /// `create`, which must succeed.
+    #[must_use]
+    #[track_caller]
+    pub fn create(&self, bundle: &Bundle) -> Container<'_> {
+        self.make(self.on_bundle(&["create"], bundle), bundle)
+    }
+
+    /// Runs a prepared `create` or `run --detach`, which must succeed, and
+    /// takes charge of the container. It reads stdin from a pipe.
+    #[must_use]
+    #[track_caller]
+    pub fn make(&self, command: Command, bundle: &Bundle) -> Container<'_> {
+        let pid_file = self.scratch.path().join(format!("io/{}.pid", self.next()));
+        let mut command = command.arg("--pid-file").arg(&pid_file).stdin(Stdio::piped()).spawn();
+        let stdin = command.take_stdin();
+        let output = command.wait_for_end();
+        if output.code != Some(0) {
+            self.verify_gone(bundle, &output);
+        }
+        let _ = output.ok();
+        let pid = fs::read_to_string(&pid_file).ok().and_then(|text| text.trim().parse().ok());
+        let made = Made { files: command.files(), stdin, pid: pid.expect("a pid file") };
+        Container::adopt(self, bundle.id(), bundle.cgroup(), made)
+    }
+
+    /// A running container whose inspector answers [`Container::ask`].
+    #[must_use]
+    #[track_caller]
+    pub fn serve(&self, bundle: &Bundle) -> Container<'_> {
+        let mut bundle = bundle.clone();
+        bundle.inspector("serve");
+        let container = self.create(&bundle);
+        container.start();
+        container.await_greeting();
+        container
+    }
+
+    /// `run` in the foreground, not waited for; stdin is a pipe.
+    #[must_use]
+    pub fn foreground(&self, bundle: &Bundle) -> Running {
+        self.on_bundle(&["run"], bundle).stdin(Stdio::piped()).spawn()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let parent = cgroup_dir(&self.name);
+        let cgroups: Vec<_> = fs::read_dir(&parent).into_iter().flatten().flatten().collect();
+        let cgroups = cgroups.iter().filter(|entry| entry.path().is_dir());
+        let cgroups: Vec<String> =
+            cgroups.map(|entry| format!("cgroup {}", entry.path().display())).collect();
+        let processes = processes_using(self.scratch.path());
+        let mounts = self.scratch.foreign_mounts();
+        sweep_cgroup(&self.name);
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
+        assert!(processes.is_empty(), "processes are left: {processes:?}");
+        assert!(mounts.is_empty(), "mounts are left: {mounts:?}");
+    }
+}

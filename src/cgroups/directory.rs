@@ -1,0 +1,242 @@
+//! How: making, emptying and removing a cgroup.
+
+use super::Placement;
+use crate::error::{Context, Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// How long the kernel may take to end what was killed.
+const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// The container's cgroup.
+#[derive(Debug)]
+pub struct CgroupDir {
+    fd: OwnedFd,
+    /// The topmost directory that was made for it; `None` if it was there before.
+    pub made: Option<PathBuf>,
+}
+
+/// A cgroup as the state file remembers it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where it is.
+    #[serde(flatten)]
+    pub placement: Placement,
+    /// The topmost directory that hako made; nothing else is ever killed or removed.
+    pub made: Option<PathBuf>,
+}
+
+impl CgroupDir {
+    /// Makes the cgroup, or takes an existing one that is empty.
+    ///
+    /// # Errors
+    /// A cgroup with processes or that is frozen belongs to somebody else.
+    pub fn create(placement: &Placement) -> Result<Self> {
+        let path = placement.directory();
+        let made = make_directories(&placement.hierarchy, &path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty())
+            .os(|| format!("cannot open cgroup {}", path.display()))?;
+        let cgroup = Self { fd, made };
+        if cgroup.made.is_none() {
+            cgroup.refuse_foreign(&path)?;
+        }
+        Ok(cgroup)
+    }
+
+    fn refuse_foreign(&self, path: &Path) -> Result<()> {
+        let events = self.read("cgroup.events")?;
+        if events.lines().any(|line| line == "populated 1") {
+            return Err(Error::new(format!("container's cgroup is not empty: {}", path.display()))
+                .hint("another container or service uses this cgroup; choose another cgroupsPath"));
+        }
+        if events.lines().any(|line| line == "frozen 1") || self.read("cgroup.freeze")?.trim() == "1" {
+            return Err(Error::new(format!("container's cgroup unexpectedly frozen: {}", path.display()))
+                .hint("write 0 to its cgroup.freeze, or choose another cgroupsPath"));
+        }
+        Ok(())
+    }
+
+    fn read(&self, file: &str) -> Result<String> {
+        read_at(&self.fd, file)
+    }
+}
+
+impl AsFd for CgroupDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn read_at(directory: impl AsFd, file: &str) -> Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty()).os(|| format!("cannot open {file}"))?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text)
+        .os(|| format!("cannot read {file}"))?;
+    Ok(text)
+}
+
+/// Makes `path` and what is missing above it. Returns the topmost directory made.
+fn make_directories(hierarchy: &Path, path: &Path) -> Result<Option<PathBuf>> {
+    // A parent may vanish in between, when another container's removal tidies up.
+    for _ in 0..16 {
+        match mkdir(path) {
+            Ok(()) => return Ok(Some(path.to_owned())),
+            Err(Errno::EXIST) => return Ok(None),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(creation_refused(path, errno)),
+        }
+        let mut made = None;
+        for ancestor in ancestors_below(hierarchy, path) {
+            match mkdir(ancestor) {
+                Ok(()) => made = made.or(Some(ancestor.to_owned())),
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => break,
+                Err(errno) => return Err(creation_refused(ancestor, errno)),
+            }
+        }
+        match mkdir(path) {
+            Ok(()) => return Ok(Some(made.unwrap_or_else(|| path.to_owned()))),
+            Err(Errno::NOENT) => continue,
+            Err(Errno::EXIST) => return Ok(None),
+            Err(errno) => return Err(creation_refused(path, errno)),
+        }
+    }
+    Err(creation_refused(path, Errno::NOENT))
+}
+
+/// Directories between the hierarchy and the cgroup, topmost first.
+fn ancestors_below<'a>(hierarchy: &Path, path: &'a Path) -> Vec<&'a Path> {
+    let mut list: Vec<&Path> = path
+        .ancestors()
+        .skip(1)
+        .take_while(|ancestor| *ancestor != hierarchy)
+        .collect();
+    list.reverse();
+    list
+}
+
+fn mkdir(path: &Path) -> rustix::io::Result<()> {
+    rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o755))
+}
+
+fn creation_refused(path: &Path, errno: Errno) -> Error {
+    let error = Error::os(format!("cannot create cgroup {}", path.display()), errno);
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+            error.hint("the parent cgroup must be writable: delegate it to this user, or run as root")
+        }
+        Errno::AGAIN => error.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached"),
+        _ => error,
+    }
+}
+
+impl Record {
+    /// Ends every process in the cgroup and removes it, if hako made it.
+    /// A cgroup that is already gone is fine.
+    pub fn destroy(&self) -> Result<()> {
+        let Some(made) = &self.made else { return Ok(()) };
+        let path = self.placement.directory();
+        match rustix::fs::rmdir(&path) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(_) => {
+                kill(&path)?;
+                remove_tree(&path)?;
+            }
+        }
+        // Parents made for this container, unless others use them by now.
+        for parent in path.ancestors().skip(1).take_while(|parent| parent.starts_with(made)) {
+            if rustix::fs::rmdir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends SIGKILL to every process in the cgroup, if hako made it.
+    pub fn kill_all(&self) -> Result<()> {
+        match &self.made {
+            Some(_) => write_kill(&self.placement.directory()),
+            None => Ok(()),
+        }
+    }
+
+    /// Pids of all processes in the cgroup and below it.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        let mut directories = vec![self.placement.directory()];
+        while let Some(directory) = directories.pop() {
+            directories.extend(children(&directory));
+            let path = directory.join("cgroup.procs");
+            let text = std::fs::read_to_string(&path).os(|| format!("cannot read {}", path.display()))?;
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+        }
+        Ok(pids)
+    }
+}
+
+fn write_kill(path: &Path) -> Result<()> {
+    let file = path.join("cgroup.kill");
+    match std::fs::write(&file, "1") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => Ok(()),
+        result => result.os(|| format!("cannot write {}", file.display())),
+    }
+}
+
+/// Kills everything in the cgroup and waits until it is gone (cgroups(7),
+/// "cgroup.events": a change raises POLLPRI).
+fn kill(path: &Path) -> Result<()> {
+    let Ok(events) = std::fs::File::open(path.join("cgroup.events")) else {
+        return Ok(());
+    };
+    write_kill(path)?;
+    loop {
+        let mut text = String::new();
+        let mut reader = &events;
+        std::io::Seek::rewind(&mut reader).os(|| "cannot read cgroup.events")?;
+        std::io::Read::read_to_string(&mut reader, &mut text).os(|| "cannot read cgroup.events")?;
+        if text.lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        let mut waiting = [PollFd::new(&events, PollFlags::PRI)];
+        match poll(&mut waiting, Some(&KILL_TIMEOUT)) {
+            Ok(0) => {
+                return Err(Error::new(format!("processes in cgroup {} do not end", path.display()))
+                    .hint("they are stuck in the kernel; see the stack files of the pids in cgroup.procs"));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::os("cannot wait for cgroup.events", errno)),
+        }
+    }
+}
+
+/// Removes the cgroup after those that the container made below it.
+fn remove_tree(path: &Path) -> Result<()> {
+    let mut order = vec![path.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = order.get(next) {
+        let below = children(directory);
+        order.extend(below);
+        next += 1;
+    }
+    for directory in order.iter().rev() {
+        match rustix::fs::rmdir(directory) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Error::os(format!("cannot remove cgroup {}", directory.display()), errno)),
+        }
+    }
+    Ok(())
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! The command line: types only.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// hako (箱): an OCI container runtime
+#[derive(Debug, Parser)]
+#[command(name = "hako", disable_version_flag = true, disable_help_subcommand = true, args_override_self = true)]
+pub struct Cli {
+    /// Options of every command
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Print the version
+    #[arg(short = 'v', long)]
+    pub version: bool,
+}
+
+/// Options that may stand before and after the command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Directory for the state of containers [default: /run/hako, or $XDG_RUNTIME_DIR/hako]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// File for messages, instead of standard error
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Format of messages
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Tell more
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// Place containers with systemd
+    #[arg(long, global = true)]
+    pub systemd_cgroup: bool,
+    /// Ignore failures that an unprivileged user cannot avoid: true, false or auto
+    #[arg(
+        long, global = true, value_name = "WHEN", num_args = 0..=1, require_equals = true,
+        default_value = "auto", default_missing_value = "true"
+    )]
+    pub rootless: Rootless,
+}
+
+/// How messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line, for engines
+    Json,
+}
+
+/// `--rootless`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rootless {
+    /// Always
+    True,
+    /// Never
+    False,
+    /// When hako does not run as root
+    Auto,
+}
+
+/// One of these is given.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a container, ready to be started
+    Create(Create),
+    /// Run the program of a created container
+    Start(Id),
+    /// Print the state of a container
+    State(Id),
+    /// Send a signal to the first process of a container
+    Kill(Kill),
+    /// Remove a container that is not running
+    Delete(Delete),
+    /// Create and start a container, and wait for it
+    Run(Run),
+    /// List containers
+    List(List),
+    /// Write an example config.json; with --rootless, one for an unprivileged user
+    Spec(Spec),
+    /// Print what would be done to create a container, and do nothing
+    Explain(Explain),
+}
+
+/// A container.
+#[derive(Debug, Args)]
+pub struct Id {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, Args)]
+pub struct Bundle {
+    /// Directory with config.json [default: the current one]
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Configuration file [default: config.json in the bundle]
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Put a writable layer over the rootfs: on a tmpfs, or in DIR
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub overlay: Option<String>,
+    /// With --overlay: a further read-only layer above the rootfs, topmost first
+    #[arg(long, value_name = "DIR", requires = "overlay")]
+    pub overlay_lower: Vec<PathBuf>,
+    /// Enter the rootfs without pivot_root
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+}
+
+/// `hako create`
+#[derive(Debug, Clone, Args)]
+pub struct Create {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub bundle: Bundle,
+    /// Unix socket that receives the terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Unix socket that receives a pidfd of the first process
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// File that receives the pid of the first process
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Pass this many file descriptors on, from number 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+/// `hako run`
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub create: Create,
+    /// Do not wait for the container
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not delete the container when it ends
+    #[arg(long)]
+    pub keep: bool,
+    /// Do not adopt orphans of the container
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+/// `hako kill`
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Signal, by name or number
+    #[arg(value_name = "SIGNAL", default_value = "SIGTERM")]
+    pub signal: String,
+    /// Send it to all processes of the container
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+/// `hako delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// End it first if it still runs
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+/// `hako list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Format of the list
+    #[arg(short, long, default_value = "table")]
+    pub format: ListFormat,
+    /// Print ids only
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// `hako spec`
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// Directory to write config.json to
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+}
+
+/// `hako explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Id the container would have
+    #[arg(value_name = "ID", default_value = "container")]
+    pub id: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub bundle: Bundle,
+    /// Format of the plan
+    #[arg(long, default_value = "text")]
+    pub format: ExplainFormat,
+}
+
+/// How plans are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExplainFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}

@@ -1,0 +1,205 @@
+//! `hako create`: everything but the execution of the program.
+
+use super::Session;
+use crate::cgroups::{self, CgroupDir};
+use crate::cli;
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::hooks;
+use crate::host::Host;
+use crate::plan::{self, Options, Plan};
+use crate::rootfs::{OverlayRequest, RootSource};
+use crate::spawn::{self, Parent, Spawned};
+use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
+use crate::terminal::DescriptorSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Creates a container and leaves it waiting at its gate.
+pub fn run(session: &Session, args: &cli::Create, preserved: Vec<OwnedFd>) -> Result<()> {
+    let plan = compile(session, &args.id, &args.bundle, false)?;
+    check_terminal(&plan, args, false)?;
+    create(session, plan, args, preserved).map(drop)
+}
+
+/// A container that has just been created, and its maker's ties to it.
+pub struct Created {
+    /// Its directory.
+    pub directory: StateDir,
+    /// What was saved of it.
+    pub record: Record,
+    /// Its init.
+    pub spawned: Spawned,
+    /// Master side of its terminal, unless a socket got it.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Reads the configuration and compiles it.
+pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> Result<Plan> {
+    check_id(id)?;
+    let directory = bundle.bundle.as_deref().unwrap_or(Path::new("."));
+    let directory = std::fs::canonicalize(directory).os(|| format!("cannot open bundle {}", directory.display()))?;
+    let file = match &bundle.config {
+        Some(file) => std::path::absolute(file).os(|| format!("cannot resolve {}", file.display()))?,
+        None => directory.join(config::FILE_NAME),
+    };
+    let config = config::load(&file)?;
+    let options = Options {
+        id: id.to_owned(),
+        bundle: directory,
+        run,
+        no_pivot: bundle.no_pivot,
+        no_new_keyring: bundle.no_new_keyring,
+        overlay: overlay_request(bundle)?,
+        systemd_cgroup: session.global.systemd_cgroup,
+    };
+    let plan = plan::compile(&config.spec, &Host::probe()?, &options)?;
+    for warning in config.warnings.iter().chain(&plan.warnings) {
+        session.report.warning(warning.clone());
+    }
+    Ok(plan)
+}
+
+/// Paths on the command line are relative to the caller's directory.
+fn overlay_request(bundle: &cli::Bundle) -> Result<Option<OverlayRequest>> {
+    let absolute = |path: &Path| std::path::absolute(path).os(|| format!("cannot resolve {}", path.display()));
+    let Some(directory) = &bundle.overlay else { return Ok(None) };
+    Ok(Some(OverlayRequest {
+        directory: match directory.as_str() {
+            "" => None,
+            directory => Some(absolute(Path::new(directory))?),
+        },
+        lower: bundle.overlay_lower.iter().map(|lower| absolute(lower)).collect::<Result<_>>()?,
+    }))
+}
+
+/// A terminal must go somewhere: to a socket, or to the foreground.
+pub fn check_terminal(plan: &Plan, args: &cli::Create, foreground: bool) -> Result<()> {
+    let fault = |message: &str| Err(Error::new(message).at("/process/terminal"));
+    match (plan.process.terminal, &args.console_socket) {
+        (true, None) if !foreground => {
+            fault("cannot allocate tty if hako will detach without setting console socket")
+        }
+        (false, Some(_)) => fault("cannot use console socket if hako will not detach or allocate tty"),
+        _ => Ok(()),
+    }
+}
+
+/// Does what the plan says, up to `Created`. On any failure nothing is left.
+pub fn create(session: &Session, plan: Plan, args: &cli::Create, preserved: Vec<OwnedFd>) -> Result<Created> {
+    let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
+    let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
+    let prepared = spawn::prepare(&plan)?;
+    let directory = StateDir::create(&session.root, &plan.identity.id)?;
+    let lock = directory.lock(super::LOCK_TIMEOUT)?;
+    let mut rollback = Rollback {
+        directory: &directory,
+        plan: &plan,
+        cgroup: cgroups::Record { placement: plan.cgroup.clone(), made: None },
+        spawned: None,
+        report: session.report,
+    };
+    let mut record = new_record(&plan);
+    // Before the first side effect: whatever happens next can be cleaned up.
+    let terminal = (|| {
+        directory.save(&record)?;
+        let cgroup = CgroupDir::create(&plan.cgroup)?;
+        record.cgroup.made.clone_from(&cgroup.made);
+        rollback.cgroup.made.clone_from(&cgroup.made);
+        if cgroup.made.is_some() {
+            directory.note_cgroup(&plan.cgroup.directory())?;
+        }
+        let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), preserved)?;
+        let spawned = rollback.spawned.insert(spawned);
+        record.init = Some(InitProcess::identify(spawned.pid)?);
+        directory.save(&record)?;
+        let terminal = Parent { plan: &plan, spawned, console: console.as_ref() }.serve()?;
+        if let Some(socket) = &pidfd_socket {
+            socket.send(spawned.pidfd.as_fd(), "pidfd")?;
+        }
+        if let Some(path) = &args.pid_file {
+            write_pid_file(path, spawned.pid)?;
+        }
+        Ok(terminal)
+    })();
+    match terminal {
+        Ok(terminal) => {
+            drop(lock);
+            let Some(spawned) = rollback.spawned.take() else {
+                return Err(Error::new("init was not cloned"));
+            };
+            Ok(Created { directory, record, spawned, terminal })
+        }
+        Err(error) => {
+            rollback.undo();
+            Err(error)
+        }
+    }
+}
+
+fn new_record(plan: &Plan) -> Record {
+    Record {
+        version: Record::VERSION,
+        identity: plan.identity.clone(),
+        rootfs: rootfs_path(plan),
+        created: timestamp(),
+        owner: rustix::process::geteuid().as_raw(),
+        init: None,
+        cgroup: cgroups::Record { placement: plan.cgroup.clone(), made: None },
+        own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),
+        process: plan.process.clone(),
+        hooks: plan.hooks.clone(),
+    }
+}
+
+/// The directory `state` shows: with an overlay, the bundle's own.
+fn rootfs_path(plan: &Plan) -> PathBuf {
+    use crate::plan::ChildOp;
+    use crate::rootfs::Op;
+    plan.child
+        .iter()
+        .find_map(|step| match &step.op {
+            ChildOp::Rootfs(Op::AttachRoot(RootSource::Directory(path)) | Op::OpenRoot(path)) => Some(path.clone()),
+            ChildOp::Rootfs(Op::AttachRoot(RootSource::Overlay { lower, .. })) => lower.last().cloned(),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+/// Undoes a half-made container, going on past every failure.
+struct Rollback<'a> {
+    directory: &'a StateDir,
+    plan: &'a Plan,
+    cgroup: cgroups::Record,
+    spawned: Option<Spawned>,
+    report: &'a crate::report::Report,
+}
+
+impl Rollback<'_> {
+    fn undo(&self) {
+        if let Some(spawned) = &self.spawned {
+            spawned.kill();
+        }
+        let destroyed = self.cgroup.destroy();
+        if self.spawned.is_some() {
+            let identity = &self.plan.identity;
+            let state = ContainerState::new(identity, "stopped", None).to_json();
+            for warning in hooks::run_all_warn(&self.plan.hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
+                self.report.warning(warning.to_string());
+            }
+        }
+        if let Err(error) = destroyed.and_then(|()| self.directory.remove()) {
+            self.report.warning(format!("while cleaning up: {error}"));
+        }
+    }
+}
+
+/// Written beside and renamed: whoever waits for the file never sees half a number.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let message = || format!("cannot write pid file {}", path.display());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?);
+    let temporary = path.with_file_name(name);
+    std::fs::write(&temporary, pid.to_string()).os(message)?;
+    std::fs::rename(&temporary, path).os(message)
+}

@@ -1,0 +1,91 @@
+//! `hako delete`: nothing is left.
+
+use super::{Container, LOCK_TIMEOUT, Session};
+use crate::cgroups;
+use crate::cli;
+use crate::error::{Context, Error, Result};
+use crate::hooks;
+use crate::state::{ContainerState, StateDir, Status, check_id};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
+
+/// Deletes a container.
+pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
+    check_id(&args.id)?;
+    let directory = match StateDir::open(&session.root, &args.id) {
+        Ok(directory) => directory,
+        // Engines delete by force what may already be gone.
+        Err(error) if args.force && error.errno.is_none() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let record = match directory.load() {
+        Ok(record) => record,
+        Err(error) if args.force => return salvage(session, &directory, &error),
+        Err(error) => return Err(error),
+    };
+    let container = Container { directory, record, id: args.id.clone() };
+    if args.force {
+        // Whoever still creates it sees its init end, and gives up.
+        kill_init(&container)?;
+    }
+    let _lock = container.directory.lock(LOCK_TIMEOUT)?;
+    let container = match session.container(&args.id) {
+        Ok(current) => Container { directory: StateDir::open(&session.root, &args.id)?, ..current },
+        Err(_) if args.force => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let status = container.status();
+    match status {
+        _ if args.force => {}
+        Status::Stopped | Status::Created => {}
+        Status::Running | Status::Creating => {
+            return Err(Error::new(format!("cannot delete container that is not stopped: {status}"))
+                .hint("hako kill it first, or use delete --force"));
+        }
+    }
+    destroy(session, &container)
+}
+
+/// Ends what still runs and removes everything, going on past failures; the
+/// first one is reported.
+pub fn destroy(session: &Session, container: &Container) -> Result<()> {
+    let record = &container.record;
+    let ended = kill_init(container);
+    let cgroup = record.cgroup.destroy();
+    let state = ContainerState::new(&record.identity, "stopped", None).to_json();
+    for warning in hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle) {
+        session.report.warning(warning.to_string());
+    }
+    // As long as something is left, so is what knows about it.
+    ended.and(cgroup).and_then(|()| container.directory.remove())
+}
+
+/// How long init may take to end once it is killed.
+const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+fn kill_init(container: &Container) -> Result<()> {
+    let Some(init) = container.record.init else { return Ok(()) };
+    let Some(pidfd) = init.open()? else { return Ok(()) };
+    rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).os(|| format!("cannot kill process {}", init.pid))?;
+    let mut waiting = [PollFd::new(&pidfd, PollFlags::IN)];
+    match rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&KILL_TIMEOUT))) {
+        Ok(0) => Err(Error::new(format!("process {} does not end", init.pid))
+            .hint("it is stuck in the kernel: see /proc/PID/stack")),
+        result => result.map(drop).os(|| format!("cannot wait for process {}", init.pid)),
+    }
+}
+
+/// The record is unreadable: ends and removes what can be found without it.
+fn salvage(session: &Session, directory: &StateDir, damage: &Error) -> Result<()> {
+    let _lock = directory.lock(LOCK_TIMEOUT)?;
+    match directory.noted_cgroup() {
+        Some(placement) => {
+            let made = Some(placement.directory());
+            cgroups::Record { placement, made }.destroy()?;
+        }
+        None => session.report.warning(format!(
+            "{damage}; no cgroup is known, so processes of the container, if there are any, were not ended"
+        )),
+    }
+    directory.remove()
+}

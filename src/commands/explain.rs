@@ -1,0 +1,18 @@
+//! `hako explain`: the plan, and nothing done.
+
+use super::state::print_json;
+use super::{Session, create};
+use crate::cli::{self, ExplainFormat};
+use crate::error::Result;
+
+/// Prints what `create` would do.
+pub fn run(session: &Session, args: &cli::Explain) -> Result<()> {
+    let plan = create::compile(session, &args.id, &args.bundle, false)?;
+    match args.format {
+        ExplainFormat::Text => {
+            print!("{plan}");
+            Ok(())
+        }
+        ExplainFormat::Json => print_json(&plan),
+    }
+}

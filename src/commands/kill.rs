@@ -1,0 +1,89 @@
+//! `hako kill`: a signal for the container.
+
+use super::Session;
+use crate::cli;
+use crate::error::{Context, Error, Result};
+use rustix::process::{Pid, PidfdFlags};
+use std::os::fd::AsFd;
+
+/// Sends a signal to the container's init, or to all its processes.
+pub fn run(session: &Session, args: &cli::Kill) -> Result<()> {
+    let container = session.container(&args.id)?;
+    let signal = parse_signal(&args.signal)?;
+    let record = &container.record;
+    // Without a pid namespace, the end of init is not the end of the others.
+    let everybody = args.all || (signal == libc::SIGKILL && !record.own_pid_namespace);
+    if everybody {
+        if signal == libc::SIGKILL {
+            return record.cgroup.kill_all();
+        }
+        return signal_all(&record.cgroup.processes().unwrap_or_default(), signal);
+    }
+    let pidfd = record.init.map(|init| init.open()).transpose()?.flatten();
+    let Some(pidfd) = pidfd else {
+        return Err(Error::new("container not running"));
+    };
+    send(&pidfd, signal).os(|| format!("cannot send signal {signal}"))
+}
+
+fn signal_all(pids: &[i32], signal: i32) -> Result<()> {
+    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
+        let sent = rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| send(&pidfd, signal));
+        match sent {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(errno) => return Err(Error::os(format!("cannot send signal {signal} to process {pid}"), errno)),
+        }
+    }
+    Ok(())
+}
+
+fn send(pidfd: &std::os::fd::OwnedFd, signal: i32) -> rustix::io::Result<()> {
+    crate::sys::pidfd_send_signal(pidfd.as_fd(), signal)
+}
+
+/// The kernel's realtime range, without the two that glibc keeps to itself.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// `9`, `KILL`, `SIGKILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1` …
+fn parse_signal(text: &str) -> Result<i32> {
+    let unknown = || {
+        Error::new(format!("unknown signal {text:?}"))
+            .hint("a number from 1 to 64, or a name such as TERM, SIGTERM or RTMIN+3")
+    };
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=RTMAX).contains(&number).then_some(number).ok_or_else(unknown);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let realtime = |rest: &str, base: i32| match rest {
+        "" => Some(base),
+        offset => offset.parse::<i32>().ok().map(|offset| base + offset),
+    };
+    let number = if let Some(rest) = name.strip_prefix("RTMIN") {
+        realtime(rest, RTMIN).filter(|number| (RTMIN..=RTMAX).contains(number))
+    } else if let Some(rest) = name.strip_prefix("RTMAX") {
+        realtime(rest, RTMAX).filter(|number| (RTMIN..=RTMAX).contains(number))
+    } else {
+        format!("SIG{name}").parse::<nix::sys::signal::Signal>().ok().map(|signal| signal as i32)
+    };
+    number.ok_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_many_spellings() {
+        for (text, number) in [
+            ("TERM", 15), ("SIGTERM", 15), ("15", 15), ("sigterm", 15), ("kill", 9), ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63), ("RTMIN", 34), ("64", 64),
+        ] {
+            assert_eq!(parse_signal(text).unwrap(), number, "{text}");
+        }
+        for text in ["", "SIG", "0", "65", "-1", "FOO", "RTMIN+31", "RTMAX+1", "SIGSIGTERM", "9x"] {
+            assert!(parse_signal(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! One small file per verb.
+
+mod create;
+mod delete;
+mod explain;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod version;
+
+use crate::cli::{Cli, Command, Global, Rootless};
+use crate::error::{Context, Error, Result};
+use crate::report::Report;
+use crate::state::{Record, StateDir, Status, check_id};
+use clap::CommandFactory;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a command waits for another one on the same container.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every command gets.
+#[derive(Debug)]
+pub struct Session<'a> {
+    /// Directory of all state directories.
+    pub root: PathBuf,
+    /// Options of every command.
+    pub global: &'a Global,
+    /// Where messages go.
+    pub report: &'a Report,
+}
+
+/// A container that exists.
+#[derive(Debug)]
+pub struct Container {
+    /// Its directory.
+    pub directory: StateDir,
+    /// What is remembered of it.
+    pub record: Record,
+    /// Its id.
+    pub id: String,
+}
+
+impl Session<'_> {
+    /// Finds a container.
+    pub fn container(&self, id: &str) -> Result<Container> {
+        check_id(id)?;
+        let directory = StateDir::open(&self.root, id)?;
+        let record = directory.load()?;
+        Ok(Container { directory, record, id: id.to_owned() })
+    }
+}
+
+impl Container {
+    /// Where it is in its life.
+    pub fn status(&self) -> Status {
+        self.directory.status(&self.record)
+    }
+}
+
+/// How many descriptors the command line passes on.
+pub fn preserved_descriptors(command: &Command) -> u32 {
+    match command {
+        Command::Create(create) => create.preserve_fds,
+        Command::Run(run) => run.create.preserve_fds,
+        _ => 0,
+    }
+}
+
+/// Runs the command. Returns the exit status: 0, or the container's.
+pub fn run(
+    cli: Cli,
+    preserved: Option<Vec<OwnedFd>>,
+    marked: Result<(), rustix::io::Errno>,
+    report: &Report,
+) -> Result<u8> {
+    if cli.version {
+        version::print();
+        return Ok(0);
+    }
+    let Some(command) = cli.command else {
+        Cli::command().print_help().os(|| "cannot print the help")?;
+        return Ok(1);
+    };
+    marked.os(|| "cannot mark inherited descriptors")?;
+    let preserved = preserved
+        .ok_or_else(|| Error::new("--preserve-fds: not all of these descriptors are open").hint("they start at 3"))?;
+    let session = Session {
+        root: state_root(&cli.global)?,
+        global: &cli.global,
+        report,
+    };
+    let (verb, id) = name(&command);
+    report.debug(&format!("hako {verb} {id}"));
+    let status = match &command {
+        Command::Create(args) => create::run(&session, args, preserved).map(|()| 0),
+        Command::Start(args) => start::run(&session, &args.id).map(|()| 0),
+        Command::State(args) => state::run(&session, &args.id).map(|()| 0),
+        Command::Kill(args) => kill::run(&session, args).map(|()| 0),
+        Command::Delete(args) => delete::run(&session, args).map(|()| 0),
+        Command::Run(args) => run::run(&session, args, preserved),
+        Command::List(args) => list::run(&session, args).map(|()| 0),
+        Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
+        Command::Explain(args) => explain::run(&session, args).map(|()| 0),
+    };
+    let status = status.map_err(|error| match id {
+        "" => error.within(verb),
+        id => error.within(format!("{verb} {id}")),
+    })?;
+    report.succeeded();
+    Ok(status)
+}
+
+/// Verb and object, for messages.
+fn name(command: &Command) -> (&'static str, &str) {
+    match command {
+        Command::Create(args) => ("create", &args.id),
+        Command::Start(args) => ("start", &args.id),
+        Command::State(args) => ("state", &args.id),
+        Command::Kill(args) => ("kill", &args.id),
+        Command::Delete(args) => ("delete", &args.id),
+        Command::Run(args) => ("run", &args.create.id),
+        Command::List(_) => ("list", ""),
+        Command::Spec(_) => ("spec", ""),
+        Command::Explain(args) => ("explain", &args.id),
+    }
+}
+
+/// `--root`, or the place for the user's runtime files.
+fn state_root(global: &Global) -> Result<PathBuf> {
+    if let Some(root) = &global.root {
+        return std::path::absolute(root).os(|| format!("cannot resolve {}", root.display()));
+    }
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let unprivileged = !rustix::process::geteuid().is_root();
+    match runtime_dir {
+        Some(dir) if unprivileged => Ok(Path::new(&dir).join("hako")),
+        None if unprivileged => Err(Error::new("there is no directory for the state of containers")
+            .hint("set XDG_RUNTIME_DIR, or use --root")),
+        _ => Ok(PathBuf::from("/run/hako")),
+    }
+}

@@ -1,0 +1,65 @@
+//! `hako run`: create, start, wait and delete in one.
+
+use super::{Session, create, delete, start};
+use crate::cli;
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::foreground::Foreground;
+use crate::protocol::Message;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Runs a container. Returns its exit status, or 0 with `--detach`.
+pub fn run(session: &Session, args: &cli::Run, preserved: Vec<OwnedFd>) -> Result<u8> {
+    let args = &locate_bundle(args)?;
+    let plan = create::compile(session, &args.create.id, &args.create.bundle, true)?;
+    create::check_terminal(&plan, &args.create, !args.detach)?;
+    // Before the clone, so that no signal and no child's end is missed.
+    let foreground = match args.detach {
+        true => None,
+        false => Some(Foreground::new(!args.no_subreaper)?),
+    };
+    let created = create::create(session, plan, &args.create, preserved)?;
+    let container = super::Container {
+        id: args.create.id.clone(),
+        directory: created.directory,
+        record: created.record,
+    };
+    let spawned = created.spawned;
+    let started = spawned
+        .socket
+        .send(Message::Start)
+        .and_then(|()| spawned.wait_for_execution())
+        .and_then(|()| start::run_poststart(&container));
+    if let Err(error) = started {
+        delete::destroy(session, &container)?;
+        return Err(error);
+    }
+    session.report.succeeded();
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), created.terminal);
+    if !args.keep {
+        delete::destroy(session, &container)?;
+    }
+    Ok(status?.clamp(0, 255) as u8)
+}
+
+/// `hako run DIR`: a directory with a slash in its name, or with a config.json
+/// that the current directory has not, is the bundle, and its name the id.
+fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
+    let mut args = args.clone();
+    let target = Path::new(&args.create.id);
+    let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
+    let free = args.create.bundle.bundle.is_none() && args.create.bundle.config.is_none();
+    let is_bundle = args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
+    if free && is_bundle && target.is_dir() {
+        let bundle = std::fs::canonicalize(target).os(|| format!("cannot open bundle {}", target.display()))?;
+        let name = bundle
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| Error::new("the bundle's directory has no name that could be an id"))?;
+        args.create.id = name.to_owned();
+        args.create.bundle.bundle = Some(bundle);
+    }
+    Ok(args)
+}

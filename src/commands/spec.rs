@@ -1,0 +1,114 @@
+//! `hako spec`: an example configuration.
+
+use crate::cli;
+use crate::config::FILE_NAME;
+use crate::error::{Context, Error, Result};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes config.json, but never over an existing one.
+pub fn run(args: &cli::Spec, rootless: bool) -> Result<()> {
+    let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(FILE_NAME);
+    let config = if rootless { rootless_config() } else { config() };
+    let text = serde_json::to_string_pretty(&config).map_err(|error| Error::new(format!("cannot encode: {error}")))?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
+    let mut file = file.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            Error::new(format!("File {} exists. Remove it first", path.display()))
+        }
+        _ => Error::os(format!("cannot create {}", path.display()), error),
+    })?;
+    writeln!(file, "{text}").os(|| format!("cannot write {}", path.display()))
+}
+
+/// A shell with the privileges that most programs need.
+fn config() -> Value {
+    let capabilities = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    json!({
+        "ociVersion": "1.3.0",
+        "process": {
+            "terminal": true,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {
+                "bounding": capabilities,
+                "effective": capabilities,
+                "permitted": capabilities
+            },
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": true
+        },
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "hako",
+        "mounts": mounts(),
+        "linux": {
+            "namespaces": [
+                {"type": "pid"},
+                {"type": "network"},
+                {"type": "ipc"},
+                {"type": "uts"},
+                {"type": "mount"},
+                {"type": "cgroup"}
+            ],
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"
+            ],
+            "readonlyPaths": [
+                "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"
+            ]
+        }
+    })
+}
+
+fn mounts() -> Value {
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
+        let mut mount = json!({"destination": destination, "type": kind, "source": source});
+        if !options.is_empty() {
+            mount["options"] = json!(options);
+        }
+        mount
+    };
+    json!([
+        mount("/proc", "proc", "proc", &[]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ])
+}
+
+/// The same for one user: a user namespace in which the user is root, without
+/// what such a root may not do.
+fn rootless_config() -> Value {
+    let mut config = config();
+    let id = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
+    let linux = &mut config["linux"];
+    linux["uidMappings"] = id(rustix::process::geteuid().as_raw());
+    linux["gidMappings"] = id(rustix::process::getegid().as_raw());
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.retain(|namespace| namespace["type"] != "network");
+        namespaces.push(json!({"type": "user"}));
+    }
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        for mount in mounts.iter_mut() {
+            // Mounting sysfs takes a network namespace of one's own.
+            if mount["destination"] == "/sys" {
+                *mount = json!({
+                    "destination": "/sys", "type": "none", "source": "/sys",
+                    "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
+                });
+            }
+            // Group 5, tty, is not mapped.
+            if let Some(options) = mount["options"].as_array_mut() {
+                options.retain(|option| option != "gid=5");
+            }
+        }
+    }
+    config
+}

@@ -1,0 +1,213 @@
+//! Reading `config.json`: bytes to a specification, with every complaint a
+//! reader would want.
+
+use crate::error::{Context, Error, Result};
+use crate::plan::closest;
+use oci_spec::runtime::Spec;
+use rustix::fs::{FileType, Mode, OFlags};
+use serde::Deserialize;
+use serde_json::Value;
+use std::io::Read;
+use std::path::Path;
+
+/// Its name in a bundle.
+pub const FILE_NAME: &str = "config.json";
+
+/// Larger configurations are refused before they are read. The largest seen
+/// from an engine is 17 KB.
+const LARGEST: u64 = 16 << 20;
+
+/// A configuration as written, and what was noticed about it.
+#[derive(Debug)]
+pub struct Config {
+    /// The specification.
+    pub spec: Spec,
+    /// Unknown keys, unknown capabilities.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// What is no regular file, too large, or not a configuration; a wrong value
+/// is named by its JSON pointer.
+pub fn load(path: &Path) -> Result<Config> {
+    parse(&read(path)?)
+}
+
+/// Reads a regular file of reasonable size. A FIFO would block for ever, a
+/// device could deliver for ever.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
+        let error = Error::os(format!("cannot open {shown}"), errno);
+        match errno {
+            rustix::io::Errno::NOENT => error.hint("a bundle is a directory with config.json; hako spec writes one"),
+            _ => error,
+        }
+    })?;
+    let stat = rustix::fs::fstat(&fd).os(|| format!("cannot examine {shown}"))?;
+    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+        return Err(Error::new(format!("{shown} is not a regular file")));
+    }
+    if stat.st_size as u64 > LARGEST {
+        return Err(Error::new(format!("{shown} is {} bytes, more than the {LARGEST} allowed", stat.st_size)));
+    }
+    let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
+    std::fs::File::from(fd)
+        .take(LARGEST)
+        .read_to_end(&mut bytes)
+        .os(|| format!("cannot read {shown}"))?;
+    Ok(bytes)
+}
+
+/// Parses a configuration.
+pub fn parse(bytes: &[u8]) -> Result<Config> {
+    let mut unknown = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed: Result<Spec, _> =
+        serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()));
+    let parsed = parsed.and_then(|spec| deserializer.end().map(|()| spec));
+    let (mut spec, mut warnings) = match parsed {
+        Ok(spec) => (spec, Vec::new()),
+        Err(error) => tolerate(bytes, &error)?,
+    };
+    if spec.linux().is_none() {
+        // The type's own default is full of settings nobody asked for.
+        spec.set_linux(serde_json::from_str("{}").ok());
+    }
+    warnings.extend(unknown.iter().map(|path| unknown_key(path)));
+    Ok(Config { spec, warnings })
+}
+
+/// The cold path, after the first attempt failed: makes up for what the
+/// specification allows and the types do not, then tries again, this time
+/// watching where in the document it is.
+fn tolerate(bytes: &[u8], first: &serde_json::Error) -> Result<(Spec, Vec<String>)> {
+    let mut document: Value = serde_json::from_slice(bytes).map_err(|_| not_json(bytes, first))?;
+    let mut warnings = Vec::new();
+    drop_unknown_capabilities(&mut document, &mut warnings);
+    rename_scheduler_flags(&mut document);
+    // The specification has no required field in `user`.
+    if let Some(process) = document.pointer_mut("/process").and_then(Value::as_object_mut) {
+        process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    serde_path_to_error::deserialize(document).map(|spec| (spec, warnings)).map_err(|error| {
+        let pointer = pointer(error.path());
+        Error::new(format!("wrong value: {}", error.into_inner())).at(pointer)
+    })
+}
+
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
+    let line = String::from_utf8_lossy(bytes)
+        .lines()
+        .nth(error.line().saturating_sub(1))
+        .map(|line| line.trim().chars().take(80).collect::<String>())
+        .unwrap_or_default();
+    Error::new(format!("config.json is not valid JSON: {error}: {line:?}"))
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{}", crate::plan::Compiler::escape(key))),
+            Segment::Enum { variant } => Some(format!("/{variant}")),
+            Segment::Unknown => None,
+        })
+        .collect()
+}
+
+/// A capability that this hako does not know is warned about, not refused
+/// (config.md, "Linux Process").
+fn drop_unknown_capabilities(document: &mut Value, warnings: &mut Vec<String>) {
+    let sets = document.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
+    let mut unknown = Vec::new();
+    for list in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+        list.retain(|name| {
+            let known = oci_spec::runtime::Capability::deserialize(name).is_ok();
+            if let (false, Some(name)) = (known, name.as_str()) {
+                unknown.push(name.to_owned());
+            }
+            known || !name.is_string()
+        });
+    }
+    unknown.sort();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+}
+
+/// The specification's names of scheduler flags, in the spelling of the types.
+fn rename_scheduler_flags(document: &mut Value) {
+    let flags = document.pointer_mut("/process/scheduler/flags").and_then(Value::as_array_mut);
+    for flag in flags.into_iter().flatten() {
+        let name = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = Value::from(name);
+    }
+}
+
+/// Keys of `config.json` that are worth suggesting for a misspelt one.
+const KNOWN_KEYS: &[&str] = &[
+    "ociVersion", "process", "root", "hostname", "domainname", "mounts", "hooks", "annotations", "linux",
+    "terminal", "consoleSize", "user", "args", "env", "cwd", "capabilities", "rlimits", "noNewPrivileges",
+    "apparmorProfile", "selinuxLabel", "oomScoreAdj", "scheduler", "ioPriority", "execCPUAffinity", "uid", "gid",
+    "umask", "additionalGids", "path", "readonly", "destination", "type", "source", "options", "uidMappings",
+    "gidMappings", "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+    "timeout", "namespaces", "devices", "cgroupsPath", "resources", "rootfsPropagation", "seccomp", "sysctl",
+    "maskedPaths", "readonlyPaths", "mountLabel", "intelRdt", "memoryPolicy", "personality", "timeOffsets",
+    "netDevices", "bounding", "effective", "inheritable", "permitted", "ambient", "fileMode", "major", "minor",
+    "hostID", "containerID", "size", "memory", "cpu", "pids", "blockIO", "hugepageLimits", "rdma", "unified",
+];
+
+fn unknown_key(path: &str) -> String {
+    // serde_ignored writes "process.?.cwd" for an optional "process".
+    let keys: Vec<&str> = path.split('.').filter(|key| *key != "?").collect();
+    let pointer: String = keys.iter().map(|key| format!("/{key}")).collect();
+    let suggestion = keys
+        .last()
+        .and_then(|key| closest(key, KNOWN_KEYS))
+        .map(|known| format!(", did you mean {known:?}?"))
+        .unwrap_or_default();
+    format!("config.json: {pointer} is unknown{suggestion}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_gets_a_suggestion() {
+        let config = parse(br#"{"ociVersion": "1.0.0", "mounst": []}"#).unwrap();
+        assert_eq!(config.warnings, ["config.json: /mounst is unknown, did you mean \"mounts\"?"]);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_pointer() {
+        let error = parse(br#"{"ociVersion": "1.0.0", "process": {"cwd": "/", "user": {"uid": "0"}}}"#).unwrap_err();
+        assert_eq!(error.pointer.as_deref(), Some("/process/user/uid"));
+    }
+
+    #[test]
+    fn unknown_capabilities_are_warned_about() {
+        let config = br#"{"ociVersion": "1.0.0", "process": {"cwd": "/", "capabilities": {"bounding": ["CAP_NEW", "CAP_KILL"]}}}"#;
+        let config = parse(config).unwrap();
+        assert_eq!(config.warnings, ["ignoring unknown or unavailable capabilities: [CAP_NEW]"]);
+    }
+
+    #[test]
+    fn damaged_documents_are_refused() {
+        for text in ["", "{", "[]", "nul", "{\"ociVersion\": 1}", "{} {}", "{\"process\": {\"user\": {\"uid\": -1}}}"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(parse(deep.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+//! The child's side: from the clone to execve, one step after the other.
+
+use crate::error::{Context, Error, Result};
+use crate::gate;
+use crate::hooks;
+use crate::plan::{ChildOp, Plan, Step};
+use crate::process::Preparation;
+use crate::protocol::{Interruption, Message, Socket};
+use crate::rootfs::{Prepared, Workspace};
+use crate::state::ContainerState;
+use crate::sys;
+use crate::terminal::{Op as TerminalOp, Terminal};
+use rustix::fs::Mode;
+use rustix::process::Signal;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// What the child got from its parent's memory.
+#[derive(Debug)]
+pub struct Init<'p> {
+    /// What to do.
+    pub plan: &'p Plan,
+    /// What was opened for each step of the plan.
+    pub opened: Vec<Opened>,
+    /// The child's end of the connection.
+    pub socket: Socket,
+    /// Where `start` will knock; `None` for `run`.
+    pub gate: Option<OwnedFd>,
+    /// Descriptors for the program, from number 3 on.
+    pub preserved: Vec<OwnedFd>,
+}
+
+/// What one step needs that only the runtime could open.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// For a mount.
+    pub mount: Prepared,
+    /// For joining a namespace.
+    pub namespace: Option<OwnedFd>,
+}
+
+/// Does all steps. Ends in another program, or exits with the error told to
+/// whoever listens.
+pub fn run(init: Init) -> ! {
+    let mut running = Running {
+        workspace: Workspace::default(),
+        process: Preparation::default(),
+        terminal: None,
+        host_pid: None,
+        init,
+    };
+    if let Err(error) = running.run() {
+        running.init.socket.send_failure(&error);
+    }
+    // Not exit(3): its handlers are the parent's.
+    sys::exit_now(1)
+}
+
+/// State between steps.
+struct Running<'p> {
+    init: Init<'p>,
+    workspace: Workspace,
+    process: Preparation,
+    terminal: Option<Terminal>,
+    host_pid: Option<i32>,
+}
+
+impl Running<'_> {
+    fn run(&mut self) -> Result<()> {
+        die_with_parent()?;
+        rustix::process::umask(Mode::empty());
+        let plan = self.init.plan;
+        for (index, step) in plan.child.iter().enumerate() {
+            let mut opened = self.init.opened.get_mut(index).map(std::mem::take).unwrap_or_default();
+            self.apply(step, &mut opened).map_err(|error| locate(error, step))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, step: &Step<ChildOp>, opened: &mut Opened) -> Result<()> {
+        match &step.op {
+            ChildOp::Send(Message::Created) => self.created(),
+            ChildOp::Send(Message::Terminal) => {
+                let master = self.terminal.as_ref().map(|terminal| terminal.master.as_fd());
+                self.init.socket.send_with(Message::Terminal, None, master)
+            }
+            ChildOp::Send(message) => self.init.socket.send(*message),
+            ChildOp::Receive(message) => self.receive(*message),
+            ChildOp::Namespace(op) => {
+                op.apply(opened.namespace.as_ref())?;
+                // A change of credentials forgets the death signal.
+                die_with_parent()
+            }
+            ChildOp::Rootfs(op) => op.apply(&mut self.workspace, &mut opened.mount),
+            ChildOp::Terminal(op) => self.apply_terminal(op),
+            ChildOp::Hooks(kind) => self.run_hooks(*kind),
+            ChildOp::Process(op) => {
+                if matches!(op, crate::process::Op::Execute) {
+                    self.pass_descriptors()?;
+                }
+                op.apply(&self.init.plan.process, &mut self.process)
+            }
+            ChildOp::Gate => self.pass_gate(),
+        }
+    }
+
+    fn receive(&mut self, message: Message) -> Result<()> {
+        match self.init.socket.receive(message) {
+            Ok(attachment) => {
+                self.host_pid = attachment.pid.or(self.host_pid);
+                Ok(())
+            }
+            Err(Interruption::Failed(error)) => Err(error),
+            // The runtime was killed: nobody is left to tell.
+            Err(Interruption::Closed) => sys::exit_now(1),
+        }
+    }
+
+    fn apply_terminal(&mut self, op: &TerminalOp) -> Result<()> {
+        match op {
+            TerminalOp::Open { size } => {
+                self.terminal = Some(Terminal::open(self.workspace.root()?, *size)?);
+                Ok(())
+            }
+            TerminalOp::Session => rustix::process::setsid().map(drop).os(|| "cannot make a new session"),
+            TerminalOp::Attach => match &self.terminal {
+                Some(terminal) => terminal.attach(),
+                None => Err(Error::new("the terminal is not open yet")),
+            },
+        }
+    }
+
+    fn run_hooks(&self, kind: hooks::Kind) -> Result<()> {
+        let plan = self.init.plan;
+        let status = match kind {
+            hooks::Kind::StartContainer => "created",
+            _ => "creating",
+        };
+        let state = ContainerState::new(&plan.identity, status, self.host_pid).to_json();
+        hooks::run(&plan.hooks, kind, &state, Path::new("/"))
+    }
+
+    /// From here on init survives the runtime, and holds nothing but what the
+    /// program gets and the way to hear about its start.
+    fn created(&mut self) -> Result<()> {
+        // Everything that owns a descriptor goes before its number is closed.
+        self.workspace = Workspace::default();
+        self.terminal = None;
+        self.init.opened.clear();
+        let mut kept: Vec<BorrowedFd> = self.init.preserved.iter().map(AsFd::as_fd).collect();
+        kept.push(self.init.socket.as_fd());
+        kept.extend(self.init.gate.as_ref().map(AsFd::as_fd));
+        sys::close_all_but(3, &kept).os(|| "cannot close descriptors")?;
+        sys::wipe_environment();
+        rustix::process::set_parent_process_death_signal(None).os(|| "cannot clear the death signal")?;
+        self.init.socket.send(Message::Created)
+    }
+
+    fn pass_gate(&mut self) -> Result<()> {
+        let Some(gate) = self.init.gate.take() else {
+            return Err(Error::new("there is no gate to wait at"));
+        };
+        let caller = gate::wait(&gate)?;
+        // From now on `start` is who hears about failures.
+        self.init.socket = caller;
+        Ok(())
+    }
+
+    /// Lets the program inherit what the caller of hako wants it to.
+    fn pass_descriptors(&self) -> Result<()> {
+        for fd in &self.init.preserved {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).os(|| "cannot pass a descriptor on")?;
+        }
+        Ok(())
+    }
+}
+
+/// Until it is created, a container does not outlive its runtime.
+fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).os(|| "cannot set the death signal")
+}
+
+/// Adds what the step was about, for steps that have a name of their own.
+fn locate(error: Error, step: &Step<ChildOp>) -> Error {
+    let error = match &step.op {
+        ChildOp::Rootfs(op) => error.within(op.to_string()),
+        ChildOp::Namespace(op) => error.within(op.to_string()),
+        _ => error,
+    };
+    match &step.pointer {
+        Some(pointer) => error.at(pointer.clone()),
+        None => error,
+    }
+}

@@ -1,0 +1,31 @@
+//! hako (箱): an OCI low-level runtime.
+//!
+//! The way through the code is the way of a container: [`config`] reads the
+//! bundle, [`plan`] decides everything, [`spawn`] clones, [`init`] walks the
+//! plan inside, [`state`] remembers. `docs/architecture.md` tells the story.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod cgroups;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod foreground;
+pub mod gate;
+pub mod hooks;
+pub mod host;
+pub mod init;
+pub mod namespaces;
+pub mod plan;
+pub mod process;
+pub mod protocol;
+pub mod report;
+pub mod rootfs;
+pub mod seal;
+pub mod spawn;
+pub mod state;
+#[allow(unsafe_code)]
+pub mod sys;
+pub mod terminal;

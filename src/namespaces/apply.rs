@@ -1,0 +1,224 @@
+//! How: entering, making and setting up namespaces.
+
+use super::plan::{IdMapping, IdMaps, Join, Kind, Op, TimeOffset};
+use crate::error::{Context, Error, Result};
+use crate::sys::{self, Clone3, Cloned};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// `nsfs` (statfs(2)).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+impl Join {
+    /// Opens the namespace and checks that it is one of the right kind.
+    pub fn open(&self) -> Result<OwnedFd> {
+        let path = self.path.display();
+        // Not every path in a configuration leads to a namespace: a FIFO must
+        // not block, a terminal must not become ours.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&self.path, flags, Mode::empty())
+            .os(|| format!("cannot open {} namespace {path}", self.kind))?;
+        let wrong = |what: String| Error::new(format!("{path} is {what}, not a {} namespace", self.kind));
+        let on = rustix::fs::fstatfs(&fd).os(|| format!("cannot examine {path}"))?;
+        if on.f_type as i64 != NSFS_MAGIC {
+            return Err(wrong("no namespace".into()));
+        }
+        let found = sys::namespace_type(fd.as_fd()).os(|| format!("cannot examine {path}"))?;
+        if found != self.kind.flag() {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.flag() == found);
+            return Err(wrong(kind.map_or("another kind".into(), |kind| format!("a {kind} namespace"))));
+        }
+        Ok(fd)
+    }
+}
+
+/// Namespaces the runtime has entered for the time of the clone. Dropping it
+/// leads back, so that nothing later happens in the wrong place.
+#[derive(Debug, Default)]
+pub struct Visit {
+    home: Vec<(Kind, OwnedFd)>,
+}
+
+impl Visit {
+    /// Enters the namespace behind `fd`.
+    pub fn enter(&mut self, join: &Join, fd: &OwnedFd) -> Result<()> {
+        self.remember(join.kind)?;
+        setns(fd, flag(join.kind)).os(|| format!("cannot enter {} namespace {}", join.kind, join.path.display()))
+    }
+
+    /// Makes a time namespace for children, with its offsets.
+    pub fn unshare_time(&mut self, offsets: &[TimeOffset]) -> Result<()> {
+        self.remember(Kind::Time)?;
+        unshare(flag(Kind::Time)).os(|| "cannot make a time namespace")?;
+        write_time_offsets(offsets)
+    }
+
+    fn remember(&mut self, kind: Kind) -> Result<()> {
+        let path = format!("/proc/self/ns/{}", kind.file());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty()).os(|| format!("cannot open {path}"))?;
+        self.home.push((kind, fd));
+        Ok(())
+    }
+
+    /// Goes back to where the runtime came from.
+    pub fn leave(&mut self) -> Result<()> {
+        while let Some((kind, fd)) = self.home.pop() {
+            setns(&fd, flag(kind)).os(|| format!("cannot return to the own {kind} namespace"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let _ = self.leave();
+    }
+}
+
+fn flag(kind: Kind) -> CloneFlags {
+    CloneFlags::from_bits_retain(kind.flag() as i32)
+}
+
+impl Op {
+    /// Does the step, as init. `namespace` is what [`Join::open`] returned.
+    pub fn apply(&self, namespace: Option<&OwnedFd>) -> Result<()> {
+        match self {
+            Op::Join(join) => {
+                let Some(fd) = namespace else {
+                    return Err(Error::new(format!("{} was not opened", join.path.display())));
+                };
+                setns(fd, flag(join.kind)).os(|| format!("cannot enter {}", join.path.display()))
+            }
+            Op::BecomeUser { uid, gid } => become_user(*uid, *gid),
+            Op::Unshare(kinds) => {
+                let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
+                unshare(flags).map_err(|errno| {
+                    let error = Error::os("cannot make the namespaces", errno);
+                    match errno {
+                        nix::errno::Errno::ENOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces is reached"),
+                        _ => error,
+                    }
+                })
+            }
+            Op::TimeOffsets(offsets) => write_time_offsets(offsets),
+            Op::Loopback => loopback_up(),
+            Op::Hostname(name) => {
+                rustix::system::sethostname(name.as_bytes()).os(|| format!("cannot set hostname {name}"))
+            }
+            Op::Domainname(name) => {
+                sys::set_domainname(name.as_bytes()).os(|| format!("cannot set domainname {name}"))
+            }
+            Op::Sysctl { path, value } => write_sysctl(path, value),
+        }
+    }
+}
+
+/// Without supplementary groups, where the namespace allows dropping them.
+fn become_user(uid: u32, gid: u32) -> Result<()> {
+    use rustix::fs::{Gid, Uid};
+    match set_thread_groups(&[]) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => {}
+        Err(errno) => return Err(Error::os("cannot drop supplementary groups", errno)),
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_res_gid(gid, gid, gid).os(|| "cannot change the group")?;
+    set_thread_res_uid(uid, uid, uid).os(|| "cannot change the user")
+}
+
+fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    let text: String = offsets
+        .iter()
+        .map(|offset| format!("{} {} {}\n", offset.clock, offset.secs, offset.nanosecs))
+        .collect();
+    write_file(Path::new("/proc/self/timens_offsets"), &text)
+}
+
+fn loopback_up() -> Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let message = || "cannot bring the loopback interface up";
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).os(message)?;
+    sys::interface_up(socket.as_fd(), "lo").os(message)
+}
+
+/// Writes through the host's procfs, which the container has no influence on
+/// yet; it shows the parameters of the writer's namespaces.
+fn write_sysctl(path: &str, value: &str) -> Result<()> {
+    let root = rustix::fs::openat(CWD, "/proc/sys", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .os(|| "cannot open /proc/sys")?;
+    let file = rustix::fs::openat2(
+        &root,
+        path,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )
+    .os(|| format!("cannot open /proc/sys/{path}"))?;
+    rustix::io::write(&file, value.as_bytes())
+        .map(drop)
+        .os(|| format!("cannot write {value:?} to /proc/sys/{path}"))
+}
+
+/// Writes uid_map and gid_map of a process in a new user namespace. Each takes
+/// exactly one write (user_namespaces(7)).
+pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
+    for (file, map) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+        let path = format!("/proc/{pid}/{file}");
+        write_file(Path::new(&path), &map_text(map)).map_err(|error| match error.errno {
+            Some(libc::EINVAL) => error.hint("ranges must not overlap, and at most 340 are allowed"),
+            Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace"),
+            _ => error,
+        })?;
+    }
+    Ok(())
+}
+
+fn map_text(map: &[IdMapping]) -> String {
+    map.iter()
+        .map(|range| format!("{} {} {}\n", range.container, range.host, range.size))
+        .collect()
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .os(|| format!("cannot write {text:?} to {}", path.display()))
+}
+
+/// A user namespace that exists only for its maps, as idmapped mounts want
+/// them (mount_setattr(2)). The process that made it ends with this call.
+pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
+    let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).os(|| "cannot make a pipe")?;
+    let request = Clone3 { flags: Kind::User.flag(), cgroup: None };
+    match sys::clone3(&request).os(|| "cannot make a user namespace")? {
+        Cloned::Child => {
+            drop(release);
+            let _ = rustix::io::read(&wait, &mut [0; 1]);
+            sys::exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(wait);
+            let namespace = write_id_maps(pid, maps).and_then(|()| {
+                let path = format!("/proc/{pid}/ns/user");
+                rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                    .os(|| format!("cannot open {path}"))
+            });
+            drop(release);
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+            namespace
+        }
+    }
+}

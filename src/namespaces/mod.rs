@@ -1,0 +1,16 @@
+//! Namespaces: which are made, joined or inherited, and what they contain.
+
+mod address;
+mod apply;
+mod interface;
+mod names;
+mod netlink;
+mod plan;
+
+pub use apply::{Visit, user_namespace_for, write_id_maps};
+pub use interface::move_interface;
+pub use names::plan_names;
+pub use plan::{
+    CloneSet, IdMapping, IdMaps, Interface, Join, Kind, Op, TimeOffset, check_map, is_mapped, names,
+    plan_clone, plan_entry, plan_id_maps, plan_interfaces,
+};

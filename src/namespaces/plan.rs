@@ -1,0 +1,510 @@
+//! What: which namespaces are made, joined or inherited, and by whom.
+
+use crate::error::Error;
+use crate::plan::{ChildOp, Compiler, ParentOp};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The eight kinds of namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// user_namespaces(7)
+    User,
+    /// pid_namespaces(7)
+    Pid,
+    /// network_namespaces(7)
+    Network,
+    /// ipc_namespaces(7)
+    Ipc,
+    /// uts_namespaces(7)
+    Uts,
+    /// mount_namespaces(7)
+    Mount,
+    /// cgroup_namespaces(7)
+    Cgroup,
+    /// time_namespaces(7)
+    Time,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 8] = [
+        Kind::User,
+        Kind::Pid,
+        Kind::Network,
+        Kind::Ipc,
+        Kind::Uts,
+        Kind::Mount,
+        Kind::Cgroup,
+        Kind::Time,
+    ];
+
+    /// Its `CLONE_NEW*` flag.
+    pub fn flag(self) -> u64 {
+        (match self {
+            Kind::User => libc::CLONE_NEWUSER,
+            Kind::Pid => libc::CLONE_NEWPID,
+            Kind::Network => libc::CLONE_NEWNET,
+            Kind::Ipc => libc::CLONE_NEWIPC,
+            Kind::Uts => libc::CLONE_NEWUTS,
+            Kind::Mount => libc::CLONE_NEWNS,
+            Kind::Cgroup => libc::CLONE_NEWCGROUP,
+            Kind::Time => libc::CLONE_NEWTIME,
+        }) as u64
+    }
+
+    /// Its file in `/proc/PID/ns`.
+    pub fn file(self) -> &'static str {
+        match self {
+            Kind::User => "user",
+            Kind::Pid => "pid",
+            Kind::Network => "net",
+            Kind::Ipc => "ipc",
+            Kind::Uts => "uts",
+            Kind::Mount => "mnt",
+            Kind::Cgroup => "cgroup",
+            Kind::Time => "time",
+        }
+    }
+
+    /// Its name in `config.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Network => "network",
+            Kind::Mount => "mount",
+            other => other.file(),
+        }
+    }
+}
+
+impl From<LinuxNamespaceType> for Kind {
+    fn from(kind: LinuxNamespaceType) -> Self {
+        match kind {
+            LinuxNamespaceType::Mount => Kind::Mount,
+            LinuxNamespaceType::Cgroup => Kind::Cgroup,
+            LinuxNamespaceType::Uts => Kind::Uts,
+            LinuxNamespaceType::Ipc => Kind::Ipc,
+            LinuxNamespaceType::User => Kind::User,
+            LinuxNamespaceType::Pid => Kind::Pid,
+            LinuxNamespaceType::Network => Kind::Network,
+            LinuxNamespaceType::Time => Kind::Time,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One line of uid_map or gid_map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdMapping {
+    /// First id inside.
+    pub container: u32,
+    /// First id outside.
+    pub host: u32,
+    /// How many.
+    pub size: u32,
+}
+
+/// Both maps of a user namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMaps {
+    /// uid_map
+    pub uids: Vec<IdMapping>,
+    /// gid_map
+    pub gids: Vec<IdMapping>,
+}
+
+impl IdMaps {
+    /// From the configuration's form.
+    pub fn new(uids: Option<&Vec<LinuxIdMapping>>, gids: Option<&Vec<LinuxIdMapping>>) -> Self {
+        let convert = |maps: Option<&Vec<LinuxIdMapping>>| {
+            maps.into_iter()
+                .flatten()
+                .map(|map| IdMapping {
+                    container: map.container_id(),
+                    host: map.host_id(),
+                    size: map.size(),
+                })
+                .collect()
+        };
+        Self {
+            uids: convert(uids),
+            gids: convert(gids),
+        }
+    }
+
+    /// Whether both maps are empty.
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty() && self.gids.is_empty()
+    }
+}
+
+/// Whether `maps` gives the container's `id` a meaning.
+pub fn is_mapped(maps: &[IdMapping], id: u32) -> bool {
+    maps.iter()
+        .any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
+}
+
+/// A namespace to enter by its path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Join {
+    /// Its kind, checked against the file.
+    pub kind: Kind,
+    /// Its file.
+    pub path: PathBuf,
+    /// Where `config.json` names it.
+    pub pointer: String,
+}
+
+/// How init is cloned.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloneSet {
+    /// Made by clone3 itself.
+    pub new: Vec<Kind>,
+    /// Made by init once it is in its user namespace and cgroup.
+    pub unshare: Vec<Kind>,
+    /// Entered by the runtime before the clone, and left again after it.
+    pub join_before: Vec<Join>,
+    /// Entered by init: the user namespace and the mount namespace.
+    pub join_after: Vec<Join>,
+    /// A process in between enters the user namespace first and clones init
+    /// there, so that init's pid namespace belongs to it.
+    pub bridge: bool,
+    /// Offsets of a new time namespace, written before init is cloned (no user
+    /// namespace) or by init.
+    pub time_offsets: Vec<TimeOffset>,
+}
+
+impl CloneSet {
+    /// Whether the container has a namespace of this kind for itself.
+    pub fn is_new(&self, kind: Kind) -> bool {
+        self.new.contains(&kind) || self.unshare.contains(&kind)
+    }
+
+    /// The path by which a namespace of this kind is joined.
+    pub fn joined(&self, kind: Kind) -> Option<&Join> {
+        self.join_before
+            .iter()
+            .chain(&self.join_after)
+            .find(|join| join.kind == kind)
+    }
+
+    /// Whether the container shares the runtime's namespace of this kind.
+    pub fn is_inherited(&self, kind: Kind) -> bool {
+        !self.is_new(kind) && self.joined(kind).is_none()
+    }
+
+    /// Whether init ends up in another user namespace than the runtime's.
+    pub fn has_user_namespace(&self) -> bool {
+        !self.is_inherited(Kind::User)
+    }
+}
+
+/// `linux.timeOffsets`, one clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TimeOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: String,
+    /// Seconds.
+    pub secs: i64,
+    /// Nanoseconds.
+    pub nanosecs: u32,
+}
+
+/// A host interface that moves into the container (`linux.netDevices`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name on the host.
+    pub host: String,
+    /// Its name in the container; may be a template such as `eth%d`.
+    pub container: String,
+}
+
+/// A step in setting up namespaces, done by init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Op {
+    /// Enter a namespace by the descriptor the runtime opened.
+    Join(Join),
+    /// Become this user and group of the new user namespace, with no
+    /// supplementary groups where `setgroups` allows that.
+    BecomeUser {
+        /// User id inside.
+        uid: u32,
+        /// Group id inside.
+        gid: u32,
+    },
+    /// Leave the runtime's namespaces of these kinds.
+    Unshare(Vec<Kind>),
+    /// Write the offsets of the time namespace just unshared.
+    TimeOffsets(Vec<TimeOffset>),
+    /// Bring the loopback interface up.
+    Loopback,
+    /// sethostname(2)
+    Hostname(String),
+    /// setdomainname(2)
+    Domainname(String),
+    /// Write a namespaced kernel parameter.
+    Sysctl {
+        /// Path below `/proc/sys`.
+        path: String,
+        /// What to write.
+        value: String,
+    },
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Join(join) => write!(f, "join {} namespace {}", join.kind, join.path.display()),
+            Op::BecomeUser { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Op::Unshare(kinds) => write!(f, "new namespaces: {}", names(kinds)),
+            Op::TimeOffsets(offsets) => write!(f, "time offsets {}", offset_list(offsets)),
+            Op::Loopback => f.write_str("bring loopback up"),
+            Op::Hostname(name) => write!(f, "hostname {name}"),
+            Op::Domainname(name) => write!(f, "domainname {name}"),
+            Op::Sysctl { path, value } => write!(f, "sysctl {path} = {value}"),
+        }
+    }
+}
+
+/// `pid, network, mount`
+pub fn names(kinds: &[Kind]) -> String {
+    let names: Vec<_> = kinds.iter().map(|kind| kind.name()).collect();
+    names.join(", ")
+}
+
+fn offset_list(offsets: &[TimeOffset]) -> String {
+    let clocks: Vec<_> = offsets
+        .iter()
+        .map(|offset| format!("{} {}.{:09}", offset.clock, offset.secs, offset.nanosecs))
+        .collect();
+    clocks.join(", ")
+}
+
+/// Decides who makes or enters which namespace.
+pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
+    let mut new = Vec::new();
+    let mut joins = Vec::new();
+    let mut seen = Vec::new();
+    for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let pointer = format!("/linux/namespaces/{index}");
+        let kind = Kind::from(namespace.typ());
+        if seen.contains(&kind) {
+            compiler.fault(Error::new(format!("the {kind} namespace is listed twice")).at(pointer));
+            continue;
+        }
+        seen.push(kind);
+        match namespace.path() {
+            // An empty path is how some tools write "new".
+            None => new.push(kind),
+            Some(path) if path.as_os_str().is_empty() => new.push(kind),
+            Some(path) if path.is_relative() => compiler.fault(
+                Error::new(format!("{kind} namespace path {} is not absolute", path.display()))
+                    .at(pointer + "/path"),
+            ),
+            Some(path) => joins.push(Join {
+                kind,
+                path: path.clone(),
+                pointer: pointer + "/path",
+            }),
+        }
+    }
+    let (join_after, join_before): (Vec<_>, Vec<_>) = joins
+        .into_iter()
+        .partition(|join| matches!(join.kind, Kind::User | Kind::Mount));
+    let new_user = new.contains(&Kind::User);
+    let joined_user = join_after.iter().any(|join| join.kind == Kind::User);
+    // Namespaces made before the user namespace is entered would belong to the
+    // runtime's one, and init could not use them. The cgroup namespace's root
+    // is the cgroup of its maker; the time namespace needs its offsets first.
+    let at_clone = |kind: &Kind| match kind {
+        Kind::User => true,
+        Kind::Pid => true,
+        Kind::Cgroup | Kind::Time => false,
+        _ => !new_user && !joined_user,
+    };
+    let (at_clone, unshare): (Vec<_>, Vec<_>) = new.into_iter().partition(at_clone);
+    CloneSet {
+        bridge: joined_user && at_clone.contains(&Kind::Pid),
+        new: at_clone,
+        unshare,
+        join_before,
+        join_after,
+        time_offsets: plan_time_offsets(linux.time_offsets().as_ref(), &seen, compiler),
+    }
+}
+
+fn plan_time_offsets(
+    offsets: Option<&std::collections::HashMap<String, LinuxTimeOffset>>,
+    listed: &[Kind],
+    compiler: &mut Compiler,
+) -> Vec<TimeOffset> {
+    let sorted: BTreeMap<_, _> = offsets.into_iter().flatten().collect();
+    if !sorted.is_empty() && !listed.contains(&Kind::Time) {
+        compiler.fault(
+            Error::new("timeOffsets need a time namespace")
+                .at("/linux/timeOffsets")
+                .hint("add {\"type\": \"time\"} to linux.namespaces"),
+        );
+    }
+    let mut planned = Vec::new();
+    for (clock, offset) in sorted {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            compiler.fault(
+                Error::new(format!("unknown clock {clock:?}"))
+                    .at(format!("/linux/timeOffsets/{clock}"))
+                    .hint("time namespaces have the clocks monotonic and boottime"),
+            );
+        }
+        planned.push(TimeOffset {
+            clock: clock.clone(),
+            secs: offset.secs().unwrap_or(0),
+            nanosecs: offset.nanosecs().unwrap_or(0),
+        });
+    }
+    planned
+}
+
+/// The maps of a new user namespace, checked.
+pub fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
+    let maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
+    if !clone.is_new(Kind::User) {
+        // Engines repeat the mappings of a user namespace that they join.
+        if !maps.is_empty() && clone.is_inherited(Kind::User) {
+            compiler.fault(
+                Error::new("uidMappings and gidMappings need a user namespace")
+                    .at("/linux/uidMappings")
+                    .hint("add {\"type\": \"user\"} to linux.namespaces"),
+            );
+        }
+        return None;
+    }
+    for (list, pointer) in [(&maps.uids, "/linux/uidMappings"), (&maps.gids, "/linux/gidMappings")] {
+        check_map(list, pointer, compiler);
+    }
+    Some(maps)
+}
+
+/// A map the kernel will take: not empty, no empty or overflowing range.
+pub fn check_map(map: &[IdMapping], pointer: &str, compiler: &mut Compiler) {
+    if map.is_empty() {
+        compiler.fault(
+            Error::new("a user namespace needs at least one mapping")
+                .at(pointer)
+                .hint("for example [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]"),
+        );
+    }
+    for (index, range) in map.iter().enumerate() {
+        let fits = |first: u32| range.size > 0 && first.checked_add(range.size - 1).is_some();
+        if !fits(range.container) || !fits(range.host) {
+            compiler.fault(
+                Error::new(format!(
+                    "mapping {} {} {} is empty or exceeds 32 bits",
+                    range.container, range.host, range.size
+                ))
+                .at(format!("{pointer}/{index}")),
+            );
+        }
+    }
+}
+
+/// Init's first steps: into its user namespace, and out of the rest.
+pub fn plan_entry(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32), compiler: &mut Compiler) {
+    for join in &clone.join_after {
+        // The bridge has already entered the user namespace.
+        if !(clone.bridge && join.kind == Kind::User) {
+            compiler.child_at(join.pointer.clone(), ChildOp::Namespace(Op::Join(join.clone())));
+        }
+    }
+    if clone.has_user_namespace() {
+        let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| maps.is_none_or(|maps| is_mapped(list(maps), id));
+        compiler.child(ChildOp::Namespace(Op::BecomeUser {
+            uid: if mapped(|maps| &maps.uids, 0) { 0 } else { user.0 },
+            gid: if mapped(|maps| &maps.gids, 0) { 0 } else { user.1 },
+        }));
+    }
+    let unshared: Vec<Kind> = clone
+        .unshare
+        .iter()
+        .copied()
+        .filter(|kind| *kind != Kind::Time || clone.has_user_namespace())
+        .collect();
+    if !unshared.is_empty() {
+        let has_time = unshared.contains(&Kind::Time);
+        compiler.child(ChildOp::Namespace(Op::Unshare(unshared)));
+        if has_time && !clone.time_offsets.is_empty() {
+            compiler.child_at(
+                "/linux/timeOffsets",
+                ChildOp::Namespace(Op::TimeOffsets(clone.time_offsets.clone())),
+            );
+        }
+    }
+    if clone.is_new(Kind::Network) {
+        compiler.child(ChildOp::Namespace(Op::Loopback));
+    }
+}
+
+/// `linux.netDevices`: moved by the runtime, which alone sees both namespaces.
+pub fn plan_interfaces(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) {
+    let devices: BTreeMap<_, _> = linux.net_devices().iter().flatten().collect();
+    if !devices.is_empty() && clone.is_inherited(Kind::Network) {
+        compiler.fault(
+            Error::new("netDevices need a network namespace other than the runtime's")
+                .at("/linux/netDevices")
+                .hint("add {\"type\": \"network\"} to linux.namespaces"),
+        );
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (host, device) in devices {
+        let container = device.name().as_deref().filter(|name| !name.is_empty()).unwrap_or(host);
+        let pointer = format!("/linux/netDevices/{}", crate::plan::Compiler::escape(host));
+        for name in [host.as_str(), container] {
+            if let Err(reason) = check_interface_name(name) {
+                compiler.fault(Error::new(format!("interface name {name:?} {reason}")).at(pointer.clone()));
+            }
+        }
+        if names.contains(&container) && !container.contains('%') {
+            compiler.fault(
+                Error::new(format!("two interfaces are called {container} in the container"))
+                    .at(pointer.clone()),
+            );
+        }
+        names.push(container);
+        compiler.parent_at(
+            pointer,
+            ParentOp::MoveInterface(Interface {
+                host: host.clone(),
+                container: container.to_owned(),
+            }),
+        );
+    }
+}
+
+/// The kernel's rules for interface names (`dev_valid_name`), plus one `%d`.
+fn check_interface_name(name: &str) -> Result<(), &'static str> {
+    const LONGEST: usize = 15;
+    if name.is_empty() || name == "." || name == ".." {
+        return Err("is not a name");
+    }
+    if name.len() > LONGEST {
+        return Err("is longer than 15 bytes");
+    }
+    if name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control()) {
+        return Err("contains a character that is not allowed");
+    }
+    if name.contains('%') && (name.matches('%').count() != 1 || !name.contains("%d")) {
+        return Err("is not a template: one %d is allowed");
+    }
+    Ok(())
+}

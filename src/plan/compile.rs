@@ -1,0 +1,306 @@
+//! Specification + host facts + options -> plan.
+
+use super::{ChildOp, Identity, ParentOp, Plan, Step};
+use crate::cgroups;
+use crate::error::{Error, Result};
+use crate::hooks::{self, Kind as HookKind};
+use crate::host::Host;
+use crate::namespaces::{self, Kind};
+use crate::process;
+use crate::protocol::Message;
+use crate::rootfs;
+use crate::terminal;
+use oci_spec::runtime::{Linux, Spec};
+use std::path::PathBuf;
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// Absolute path of the bundle.
+    pub bundle: PathBuf,
+    /// The program is executed at once (`run`) instead of by `start`.
+    pub run: bool,
+    /// Enter the rootfs without pivot_root(2).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// A writable overlay over the rootfs.
+    pub overlay: Option<rootfs::OverlayRequest>,
+    /// Place the container with systemd.
+    pub systemd_cgroup: bool,
+}
+
+/// Collects steps, faults and warnings while the parts of a configuration are
+/// gone through.
+#[derive(Debug)]
+pub struct Compiler<'a> {
+    /// Facts about the host.
+    pub host: &'a Host,
+    /// What the command line says.
+    pub options: &'a Options,
+    /// Init gets full capabilities from a new user namespace.
+    user_namespace: bool,
+    parent: Vec<Step<ParentOp>>,
+    child: Vec<Step<ChildOp>>,
+    faults: Vec<Error>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Compiler<'a> {
+    /// An empty plan in the making.
+    pub fn new(host: &'a Host, options: &'a Options) -> Self {
+        Self {
+            host,
+            options,
+            user_namespace: false,
+            parent: Vec::new(),
+            child: Vec::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Notes a fault and goes on, so that all are reported at once.
+    pub fn fault(&mut self, error: Error) {
+        self.faults.push(error);
+    }
+
+    /// Notes something worth telling.
+    pub fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
+    }
+
+    /// A part of the specification that this version of hako cannot do yet.
+    pub fn unsupported(&mut self, what: String, pointer: &str) {
+        self.fault(
+            Error::new(format!("{what} is not supported yet"))
+                .at(pointer)
+                .hint("hako never runs a container without something its config.json asks for"),
+        );
+    }
+
+    /// Notes strings with a NUL byte, which no system call can take.
+    pub fn refuse_nul<S: AsRef<str>>(&mut self, pointer: &str, strings: impl IntoIterator<Item = S>) {
+        for (index, string) in strings.into_iter().enumerate() {
+            if string.as_ref().contains('\0') {
+                self.fault(Error::new("contains a NUL byte").at(format!("{pointer}/{index}")));
+            }
+        }
+    }
+
+    /// Adds a step of init that every container gets.
+    pub fn child(&mut self, op: ChildOp) {
+        self.child.push(Step { pointer: None, op });
+    }
+
+    /// Adds a step of init.
+    pub fn child_at(&mut self, pointer: impl Into<String>, op: ChildOp) {
+        let pointer = Some(pointer.into()).filter(|pointer| !pointer.is_empty());
+        self.child.push(Step { pointer, op });
+    }
+
+    /// Adds a step of the runtime process.
+    pub fn parent(&mut self, op: ParentOp) {
+        self.parent.push(Step { pointer: None, op });
+    }
+
+    /// Adds a step of the runtime process.
+    pub fn parent_at(&mut self, pointer: impl Into<String>, op: ParentOp) {
+        self.parent.push(Step {
+            pointer: Some(pointer.into()),
+            op,
+        });
+    }
+
+    /// Capabilities that the container's init will have to give.
+    pub fn grantable_capabilities(&self) -> u64 {
+        if self.user_namespace {
+            u64::MAX
+        } else {
+            self.host.capabilities
+        }
+    }
+
+    /// Whether init is in another user namespace than the runtime.
+    pub fn in_user_namespace(&self) -> bool {
+        self.user_namespace
+    }
+
+    /// Escapes a key for use in a JSON pointer (RFC 6901).
+    pub fn escape(key: &str) -> String {
+        key.replace('~', "~0").replace('/', "~1")
+    }
+}
+
+/// Compiles a configuration.
+///
+/// # Errors
+/// All faults of the configuration at once, each with its JSON pointer.
+pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
+    let mut compiler = Compiler::new(host, options);
+    check_version(spec.version(), &mut compiler);
+    let identity = plan_identity(spec, &mut compiler);
+    let Some(linux) = spec.linux() else {
+        return Err(Error::new("linux is missing").at("/linux"));
+    };
+    refuse_unsupported(linux, &mut compiler);
+
+    let clone = namespaces::plan_clone(linux, &mut compiler);
+    compiler.user_namespace = clone.has_user_namespace();
+    let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
+    let cgroup = cgroups::plan(linux, &mut compiler);
+    let hooks = hooks::plan(spec.hooks().as_ref(), &mut compiler);
+    let Some(spec_process) = spec.process() else {
+        let mut missing = Error::new("process is missing").at("/process");
+        missing.others = compiler.faults;
+        return Err(missing);
+    };
+    let process = process::plan_process(spec, spec_process, &mut compiler);
+    check_ids_are_mapped(&process.user, maps.as_ref(), &mut compiler);
+
+    // Into the namespaces.
+    if let Some(maps) = &maps {
+        compiler.parent_at("/linux/uidMappings", ParentOp::MapIds(maps.clone()));
+        compiler.parent(ParentOp::Send(Message::Mapped));
+        compiler.child(ChildOp::Receive(Message::Mapped));
+    }
+    let user = (process.user.uid, process.user.gid);
+    namespaces::plan_entry(&clone, maps.as_ref(), user, &mut compiler);
+    namespaces::plan_names(spec, linux, &clone, &mut compiler);
+    process::plan_privileged(&process, compiler.user_namespace, &mut compiler);
+
+    // The file system, with a stop for what only the runtime can do.
+    let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
+    terminal::plan_open(&process, &mut compiler);
+    let before = compiler.parent.len();
+    namespaces::plan_interfaces(linux, &clone, &mut compiler);
+    for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+        if !hooks.of(kind).is_empty() {
+            compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
+        }
+    }
+    let needs_pid = [HookKind::CreateContainer, HookKind::StartContainer]
+        .iter()
+        .any(|kind| !hooks.of(*kind).is_empty());
+    if compiler.parent.len() > before || needs_pid {
+        let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
+        compiler.parent.insert(before, receive);
+        compiler.parent(ParentOp::Send(Message::Continue));
+        compiler.child(ChildOp::Send(Message::Mounted));
+        compiler.child(ChildOp::Receive(Message::Continue));
+    }
+    if !hooks.of(HookKind::CreateContainer).is_empty() {
+        compiler.child_at("/hooks/createContainer", ChildOp::Hooks(HookKind::CreateContainer));
+    }
+    rootfs::plan_entry(&root, &mut compiler);
+
+    // The process.
+    terminal::plan_attach(&process, &mut compiler);
+    let keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
+    process::plan_attributes(&process, compiler.user_namespace, keyring, &mut compiler);
+    plan_start(&hooks, &mut compiler);
+
+    match Error::all(compiler.faults) {
+        Some(faults) => Err(faults),
+        None => Ok(Plan {
+            identity,
+            cgroup,
+            clone,
+            parent: compiler.parent,
+            child: compiler.child,
+            process,
+            hooks,
+            warnings: compiler.warnings,
+        }),
+    }
+}
+
+/// The end of both lists: created, started, executed.
+fn plan_start(hooks: &hooks::Hooks, compiler: &mut Compiler) {
+    compiler.child(ChildOp::Send(Message::Created));
+    compiler.parent(ParentOp::Receive(Message::Created));
+    if compiler.options.run {
+        compiler.child(ChildOp::Receive(Message::Start));
+    } else {
+        compiler.child(ChildOp::Gate);
+    }
+    if !hooks.of(HookKind::StartContainer).is_empty() {
+        compiler.child_at("/hooks/startContainer", ChildOp::Hooks(HookKind::StartContainer));
+    }
+    compiler.child_at("/process/args", ChildOp::Process(process::Op::Execute));
+}
+
+fn plan_identity(spec: &Spec, compiler: &mut Compiler) -> Identity {
+    let annotations = spec.annotations().clone().unwrap_or_default();
+    if annotations.contains_key("") {
+        compiler.fault(Error::new("an annotation has an empty key").at("/annotations"));
+    }
+    Identity {
+        id: compiler.options.id.clone(),
+        bundle: compiler.options.bundle.clone(),
+        oci_version: spec.version().clone(),
+        annotations: annotations.into_iter().collect(),
+    }
+}
+
+/// Any 1.x is understood: minor versions only add (semver.org).
+fn check_version(version: &str, compiler: &mut Compiler) {
+    if version.is_empty() {
+        compiler.fault(Error::new("ociVersion is missing").at("/ociVersion"));
+        return;
+    }
+    let core = version.split(['-', '+']).next().unwrap_or(version);
+    let numbers: Vec<Option<u64>> = core.split('.').map(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [Some(1), Some(_), Some(_)] => {}
+        [Some(_), Some(_), Some(_)] => compiler.fault(
+            Error::new(format!("ociVersion {version} is not supported: hako implements 1.0 to 1.3"))
+                .at("/ociVersion"),
+        ),
+        _ => compiler.fault(
+            Error::new(format!("ociVersion {version:?} is not a semantic version")).at("/ociVersion"),
+        ),
+    }
+}
+
+/// Parts with no implementation yet: refused, never silently left out.
+fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
+    if linux.seccomp().is_some() {
+        compiler.unsupported("linux.seccomp".into(), "/linux/seccomp");
+    }
+    if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
+        compiler.unsupported("linux.mountLabel".into(), "/linux/mountLabel");
+    }
+    if linux.intel_rdt().is_some() {
+        compiler.unsupported("linux.intelRdt".into(), "/linux/intelRdt");
+    }
+    if compiler.options.systemd_cgroup {
+        compiler.unsupported("--systemd-cgroup".into(), "/linux/cgroupsPath");
+    }
+}
+
+/// A process cannot have an id that its user namespace does not map.
+fn check_ids_are_mapped(user: &process::User, maps: Option<&namespaces::IdMaps>, compiler: &mut Compiler) {
+    let Some(maps) = maps else { return };
+    let mut check = |map: &[namespaces::IdMapping], id: u32, what: &str, pointer: String| {
+        if !map.is_empty() && !namespaces::is_mapped(map, id) {
+            compiler.fault(
+                Error::new(format!("{what} {id} is not mapped in the user namespace"))
+                    .at(pointer)
+                    .hint("extend linux.uidMappings or linux.gidMappings to cover it"),
+            );
+        }
+    };
+    check(&maps.uids, user.uid, "user id", "/process/user/uid".into());
+    check(&maps.gids, user.gid, "group id", "/process/user/gid".into());
+    for (index, gid) in user.additional_gids.iter().flatten().enumerate() {
+        check(&maps.gids, *gid, "group id", format!("/process/user/additionalGids/{index}"));
+    }
+}
+
+/// A hint for people: which kind of namespace a setting needs.
+pub fn needs_namespace(kind: Kind) -> String {
+    format!("add {{\"type\": \"{kind}\"}} to linux.namespaces")
+}

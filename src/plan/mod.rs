@@ -1,0 +1,115 @@
+//! The plan: everything hako is going to do for a container, decided before
+//! anything is done.
+//!
+//! [`compile`] turns a configuration into a [`Plan`]: two ordered lists of
+//! steps, one for the process that becomes the container's init and one for
+//! its parent, with every default filled in and every choice made. It is a
+//! pure function: the same specification, host facts and options give the same
+//! plan, and nothing on the host changes. `hako explain` prints it.
+
+mod compile;
+mod print;
+mod suggest;
+
+pub use compile::{Compiler, Options, compile, needs_namespace};
+pub use suggest::closest;
+
+use crate::cgroups::Placement;
+use crate::hooks::Hooks;
+use crate::namespaces::{self, CloneSet};
+use crate::process;
+use crate::protocol::Message;
+use crate::rootfs;
+use crate::terminal;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What the container is called and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The container's id.
+    pub id: String,
+    /// Absolute path of the bundle directory.
+    pub bundle: PathBuf,
+    /// `ociVersion` of the configuration.
+    pub oci_version: String,
+    /// `annotations` of the configuration.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Everything that will be done to create one container.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Id, bundle, annotations.
+    pub identity: Identity,
+    /// Where the container's processes are placed.
+    pub cgroup: Placement,
+    /// How the init process is cloned.
+    pub clone: CloneSet,
+    /// What the runtime process does after the clone, in order.
+    pub parent: Vec<Step<ParentOp>>,
+    /// What the init process does, in order.
+    pub child: Vec<Step<ChildOp>>,
+    /// The resolved process: what `exec` inherits.
+    pub process: process::Process,
+    /// Hooks, including those that later commands run.
+    pub hooks: Hooks,
+    /// Things worth telling that are no faults.
+    pub warnings: Vec<String>,
+}
+
+/// One thing to do, and the place in `config.json` that asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step<O> {
+    /// JSON pointer into `config.json`; `None` for what every container gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// What to do.
+    pub op: O,
+}
+
+/// A step of the process that becomes the container's init.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChildOp {
+    /// Tell the parent.
+    Send(Message),
+    /// Wait for the parent to say this.
+    Receive(Message),
+    /// Leave, make and set up namespaces.
+    Namespace(namespaces::Op),
+    /// Assemble the container's file system and enter it.
+    Rootfs(rootfs::Op),
+    /// Give the terminal to the process.
+    Terminal(terminal::Op),
+    /// Run the hooks of one kind inside the container's namespaces.
+    Hooks(crate::hooks::Kind),
+    /// Set an attribute of the process, or execute the program.
+    Process(process::Op),
+    /// Wait for `hako start`.
+    Gate,
+}
+
+/// A step of the runtime process, after the clone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ParentOp {
+    /// Tell the child.
+    Send(Message),
+    /// Wait for the child to say this.
+    Receive(Message),
+    /// Write uid_map and gid_map of the child's user namespace.
+    MapIds(namespaces::IdMaps),
+    /// Attributes that only a process outside the user namespace may set.
+    OomScoreAdj(i32),
+    /// As above.
+    Rlimits(Vec<process::Rlimit>),
+    /// Move a network interface of the host into the container.
+    MoveInterface(namespaces::Interface),
+    /// Run the hooks of one kind in the runtime's namespaces.
+    Hooks(crate::hooks::Kind),
+    /// Hand the terminal to the console socket, or keep it for the foreground.
+    ReceiveTerminal,
+}

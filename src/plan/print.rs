@@ -1,0 +1,119 @@
+//! A plan for people to read.
+
+use super::{ChildOp, ParentOp, Plan, Step};
+use crate::namespaces;
+use crate::protocol::Message;
+use crate::rootfs;
+use std::fmt;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "container {}", self.identity.id)?;
+        writeln!(f, "  bundle      {}", self.identity.bundle.display())?;
+        writeln!(f, "  cgroup      {}", self.cgroup.directory().display())?;
+        writeln!(f, "  namespaces  {}", self.namespaces())?;
+        writeln!(f, "  program     {}", self.process.args.join(" "))?;
+        for warning in &self.warnings {
+            writeln!(f, "  warning     {warning}")?;
+        }
+        writeln!(f, "runtime process, after the clone")?;
+        print_steps(f, &self.parent, |_| None)?;
+        writeln!(f, "container init")?;
+        print_steps(f, &self.child, details)
+    }
+}
+
+impl Plan {
+    fn namespaces(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.clone.new.is_empty() {
+            parts.push(format!("new at clone: {}", namespaces::names(&self.clone.new)));
+        }
+        if !self.clone.unshare.is_empty() {
+            parts.push(format!("new in init: {}", namespaces::names(&self.clone.unshare)));
+        }
+        for join in self.clone.join_before.iter().chain(&self.clone.join_after) {
+            parts.push(format!("joined: {} {}", join.kind, join.path.display()));
+        }
+        let inherited: Vec<_> = namespaces::Kind::ALL
+            .into_iter()
+            .filter(|kind| self.clone.is_inherited(*kind))
+            .collect();
+        if !inherited.is_empty() {
+            parts.push(format!("inherited: {}", namespaces::names(&inherited)));
+        }
+        parts.join("; ")
+    }
+}
+
+fn details(op: &ChildOp) -> Option<String> {
+    match op {
+        ChildOp::Rootfs(rootfs::Op::Mount(mount)) => Some(mount.details()),
+        _ => None,
+    }
+}
+
+fn print_steps<O: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    steps: &[Step<O>],
+    details: impl Fn(&O) -> Option<String>,
+) -> fmt::Result {
+    for (index, step) in steps.iter().enumerate() {
+        write!(f, "  {:>3}  {}", index + 1, step.op)?;
+        if let Some(details) = details(&step.op) {
+            write!(f, " ({details})")?;
+        }
+        match &step.pointer {
+            Some(pointer) => writeln!(f, "  [{pointer}]")?,
+            None => writeln!(f)?,
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Display for ChildOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ChildOp::Send(message) => write!(f, "-> {message}"),
+            ChildOp::Receive(message) => write!(f, "<- {message}"),
+            ChildOp::Namespace(op) => op.fmt(f),
+            ChildOp::Rootfs(op) => op.fmt(f),
+            ChildOp::Terminal(op) => op.fmt(f),
+            ChildOp::Hooks(kind) => write!(f, "run {kind} hooks"),
+            ChildOp::Process(op) => op.fmt(f),
+            ChildOp::Gate => f.write_str("wait at the gate for start"),
+        }
+    }
+}
+
+impl fmt::Display for ParentOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ParentOp::Send(message) => write!(f, "-> {message}"),
+            ParentOp::Receive(message) => write!(f, "<- {message}"),
+            ParentOp::MapIds(maps) => {
+                let list = |map: &[namespaces::IdMapping]| {
+                    let ranges: Vec<_> = map
+                        .iter()
+                        .map(|range| format!("{} -> {} ({})", range.container, range.host, range.size))
+                        .collect();
+                    ranges.join(", ")
+                };
+                write!(f, "map users {}; groups {}", list(&maps.uids), list(&maps.gids))
+            }
+            ParentOp::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
+            ParentOp::Rlimits(limits) => write!(f, "rlimits {}", crate::process::rlimit_list(limits)),
+            ParentOp::MoveInterface(interface) => {
+                write!(f, "move interface {} in as {}", interface.host, interface.container)
+            }
+            ParentOp::Hooks(kind) => write!(f, "run {kind} hooks"),
+            ParentOp::ReceiveTerminal => f.write_str("<- Terminal, hand it to the console socket or keep it"),
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

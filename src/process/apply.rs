@@ -1,0 +1,226 @@
+//! How: setting the attributes of the process and executing the program.
+
+use super::capabilities;
+use super::diagnose;
+use super::plan::{Op, Process, Rlimit, User};
+use crate::error::{Context, Error, Result};
+use crate::sys;
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// What the steps of the process share.
+#[derive(Debug, Default)]
+pub struct Preparation {
+    /// The program, once it is found.
+    program: Option<PathBuf>,
+    /// Environment of the program.
+    env: Vec<String>,
+}
+
+impl Op {
+    /// Does the step, as init.
+    pub fn apply(&self, process: &Process, shared: &mut Preparation) -> Result<()> {
+        match self {
+            Op::OomScoreAdj(value) => set_oom_score_adj(Path::new("/proc/self/oom_score_adj"), *value),
+            Op::SessionKeyring(name) => join_session_keyring(name),
+            Op::Scheduler(scheduler) => scheduler.apply(),
+            Op::IoPriority(priority) => priority.apply(),
+            Op::MemoryPolicy(policy) => policy.apply(),
+            Op::Personality(persona) => set_personality(*persona),
+            Op::Rlimits(limits) => set_rlimits(None, limits),
+            Op::ResetSignals => reset_signals(),
+            Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).os(|| "cannot set no_new_privs"),
+            Op::BoundingSet(sets) => capabilities::limit_bounding_set(sets.bounding),
+            Op::User(user) => become_user(user),
+            Op::Capabilities(sets) => capabilities::apply(sets),
+            Op::Cwd(path) => enter_cwd(path),
+            Op::Umask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(*mask));
+                Ok(())
+            }
+            Op::FindExecutable => shared.find(process),
+            Op::Execute => Err(shared.execute(process)),
+        }
+    }
+}
+
+/// Writes an OOM score; a value that is already there needs no privilege.
+pub fn set_oom_score_adj(path: &Path, value: i32) -> Result<()> {
+    let written = std::fs::write(path, value.to_string());
+    let Err(error) = written else { return Ok(()) };
+    let present = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    if present == Some(value) {
+        return Ok(());
+    }
+    let message = format!("cannot set oom_score_adj {value}");
+    Err(Error::os(message, error).hint("lowering it needs CAP_SYS_RESOURCE"))
+}
+
+/// Sets resource limits of this process, or of another one.
+pub fn set_rlimits(pid: Option<i32>, limits: &[Rlimit]) -> Result<()> {
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    for limit in limits {
+        sys::prlimit(pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
+            let error = Error::os(format!("cannot set {}", super::plan::rlimit_list(std::slice::from_ref(limit))), errno);
+            match errno {
+                Errno::PERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE, and nofile cannot exceed fs.nr_open"),
+                _ => error,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// A keyring of the container's own: it neither sees the caller's keys nor
+/// keeps them alive (session-keyring(7)).
+fn join_session_keyring(name: &str) -> Result<()> {
+    let name = CString::new(name).map_err(|_| Error::new("keyring name contains a NUL byte"))?;
+    match sys::join_session_keyring(&name) {
+        // A kernel without keyrings, or a sandbox around hako that forbids them.
+        Ok(()) | Err(Errno::NOSYS | Errno::PERM) => Ok(()),
+        Err(errno) => {
+            let error = Error::os("cannot make a session keyring", errno);
+            Err(match errno {
+                Errno::DQUOT => error.hint("raise kernel.keys.maxkeys and kernel.keys.maxbytes, or use --no-new-keyring"),
+                _ => error,
+            })
+        }
+    }
+}
+
+fn set_personality(persona: u64) -> Result<()> {
+    let persona = nix::sys::personality::Persona::from_bits_retain(persona as i32);
+    nix::sys::personality::set(persona).map(drop).os(|| "cannot set the personality")
+}
+
+/// Which signals the caller had ignored stands in the process's status; where
+/// that cannot be read, all are reset.
+fn reset_signals() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    sys::reset_signals(ignored).os(|| "cannot reset signals")
+}
+
+/// Enters the working directory, and checks that it is in the container: a
+/// path such as /proc/self/fd/7 could lead to a descriptor of the host.
+fn enter_cwd(path: &Path) -> Result<()> {
+    rustix::process::chdir(path).map_err(|errno| {
+        let error = Error::os(format!("cannot chdir to cwd {:?}", path.display()), errno);
+        match errno {
+            Errno::ACCESS => error.hint("process.user must have permission to enter the directory"),
+            _ => error,
+        }
+    })?;
+    let reached = rustix::process::getcwd(Vec::new()).os(|| "cannot read the working directory")?;
+    if reached.as_bytes().first() != Some(&b'/') {
+        return Err(Error::new("current working directory is outside of container mount namespace root")
+            .hint("process.cwd must name a directory inside the rootfs"));
+    }
+    Ok(())
+}
+
+/// Supplementary groups, group, user; permitted capabilities survive.
+fn become_user(user: &User) -> Result<()> {
+    own_standard_streams(user);
+    rustix::thread::set_keep_capabilities(true).os(|| "cannot keep capabilities")?;
+    if let Some(gids) = &user.additional_gids {
+        let groups: Vec<Gid> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+        match rustix::thread::set_thread_groups(&groups) {
+            // Nothing to set where a user namespace forbids setgroups(2).
+            Err(Errno::PERM) if groups.is_empty() => {}
+            result => result.os(|| format!("cannot set supplementary groups {gids:?}"))?,
+        }
+    }
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).os(|| format!("cannot change to group {}", user.gid))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).os(|| format!("cannot change to user {}", user.uid))
+}
+
+/// The process may reopen its standard streams as /dev/stdout and the like,
+/// which asks for permission on the pipe or terminal behind them. Best effort:
+/// they may be somebody else's files.
+fn own_standard_streams(user: &User) {
+    let streams = (rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr());
+    for stream in [streams.0, streams.1, streams.2] {
+        let Ok(stat) = rustix::fs::fstat(stream) else { continue };
+        let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+        let is_ours = kind.is_fifo() || kind.is_socket() || rustix::termios::isatty(stream);
+        if is_ours && stat.st_uid != user.uid {
+            let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(user.uid)), None);
+        }
+    }
+}
+
+impl Preparation {
+    /// Looks the program up with the ids and in the root that will execute it.
+    fn find(&mut self, process: &Process) -> Result<()> {
+        self.env.clone_from(&process.env);
+        if !self.env.iter().any(|variable| variable.starts_with("HOME=")) {
+            self.env.push(format!("HOME={}", home_directory(process.user.uid)));
+        }
+        let path = self.env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+        let name = process.args.first().map_or("", String::as_str);
+        self.program = Some(diagnose::find_executable(name, path, &process.cwd)?);
+        Ok(())
+    }
+
+    /// Executes the program. Returns only the reason why it could not.
+    fn execute(&self, process: &Process) -> Error {
+        let argument = process.args.first().map_or("", String::as_str);
+        let Some(program) = &self.program else {
+            return Error::new("the program was not looked up");
+        };
+        let strings = |list: &[String]| -> Result<Vec<CString>> {
+            list.iter()
+                .map(|string| CString::new(string.as_str()))
+                .collect::<Result<_, _>>()
+                .map_err(|_| Error::new("an argument contains a NUL byte"))
+        };
+        let prepared = CString::new(program.as_os_str().as_encoded_bytes())
+            .map_err(|_| Error::new("the program's path contains a NUL byte"))
+            .and_then(|path| Ok((path, strings(&process.args)?, strings(&self.env)?)));
+        match prepared {
+            Ok((path, args, env)) => {
+                let Err(errno) = nix::unistd::execve(&path, &args, &env);
+                diagnose::explain(errno as i32, program, argument)
+            }
+            Err(error) => error,
+        }
+    }
+}
+
+/// Longest /etc/passwd that is read: it is the image's, so it may be anything.
+const PASSWD_LIMIT: u64 = 1 << 20;
+
+/// The user's home directory by the container's own /etc/passwd, or `/`.
+fn home_directory(uid: u32) -> String {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let found = rustix::fs::openat(CWD, "/etc/passwd", flags, Mode::empty())
+        .ok()
+        .and_then(|fd| home_in_passwd(fd, uid));
+    found.unwrap_or_else(|| "/".to_owned())
+}
+
+fn home_in_passwd(fd: OwnedFd, uid: u32) -> Option<String> {
+    let stat = rustix::fs::fstat(&fd).ok()?;
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    let mut limited = std::io::Read::take(std::fs::File::from(fd), PASSWD_LIMIT);
+    std::io::Read::read_to_end(&mut limited, &mut text).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let matches = fields.get(2)?.parse() == Ok(uid);
+        let home = *fields.get(5)?;
+        (matches && home.starts_with('/') && !home.contains('\0')).then(|| home.to_owned())
+    })
+}

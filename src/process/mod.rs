@@ -1,0 +1,13 @@
+//! The container process: its attributes and its execution.
+
+mod apply;
+mod capabilities;
+mod diagnose;
+mod elf;
+mod plan;
+mod schedule;
+
+pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
+pub use capabilities::{CapabilitySets, own_permitted};
+pub use diagnose::explain;
+pub use plan::{Op, Process, Rlimit, User, plan_attributes, plan_privileged, plan_process, rlimit_list};

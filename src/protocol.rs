@@ -1,0 +1,183 @@
+//! What the runtime process and the container's init say to each other.
+//!
+//! | init (child)                         |    | runtime (parent)                                |
+//! |--------------------------------------|----|-------------------------------------------------|
+//! | waits, when it has a user namespace  | <- | `Mapped`: uid_map and gid_map are written       |
+//! | `Mounted`, when the parent has work  | -> | moves interfaces, runs prestart, createRuntime  |
+//! | runs createContainer, pivots         | <- | `Continue`                                      |
+//! | `Terminal` + pty, when there is one  | -> | hands it to the console socket or keeps it      |
+//! | `Created`: only execve is left       | -> | writes the pid file; `create` returns           |
+//! | waits (`run` only)                   | <- | `Start` (for `create` the gate says it)         |
+//! | `Failed` + error, at any time        | -> | ends the child, rolls back, prints the error    |
+//! | end of file at any time              | -> | the child is gone: looks for the reason         |
+//! | end of file after `Start`            | -> | execve succeeded                                |
+//!
+//! One `SOCK_SEQPACKET` pair carries it: a message is a message. Which of them
+//! occur is decided by the plan, and any other message is an error.
+
+use crate::error::{Context, Error, Result};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use serde::{Deserialize, Serialize};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A message without its attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Message {
+    /// To the parent: the bridge made init; its pid and pidfd are attached.
+    Bridged,
+    /// To the child: the user namespace has its id mappings.
+    Mapped,
+    /// To the parent: namespaces and mounts are there.
+    Mounted,
+    /// To the child: go on; the child's host pid is attached.
+    Continue,
+    /// To the parent: here is the terminal's master side.
+    Terminal,
+    /// To the parent: everything is done but the hooks of `start` and execve.
+    Created,
+    /// To the child: execute the program.
+    Start,
+}
+
+/// What goes over the wire.
+#[derive(Debug, Serialize, Deserialize)]
+enum Packet {
+    Message(Message, Option<i32>),
+    Failed(Box<Error>),
+}
+
+/// What arrived with a message.
+#[derive(Debug, Default)]
+pub struct Attachment {
+    /// A pid in the parent's pid namespace.
+    pub pid: Option<i32>,
+    /// A descriptor.
+    pub fd: Option<OwnedFd>,
+}
+
+/// Why no message came.
+#[derive(Debug)]
+pub enum Interruption {
+    /// The other side is gone (or executed another program).
+    Closed,
+    /// The other side failed and says why; or this side could not receive.
+    Failed(Error),
+}
+
+/// Largest packet; an error with all its faults fits, longer ones are cut.
+const CAPACITY: usize = 64 * 1024;
+
+/// One end of the connection.
+#[derive(Debug)]
+pub struct Socket(OwnedFd);
+
+impl Socket {
+    /// A connected pair: the parent's end and the child's.
+    pub fn pair() -> Result<(Socket, Socket)> {
+        let (parent, child) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .os(|| "cannot make a socket pair")?;
+        Ok((Socket(parent), Socket(child)))
+    }
+
+    /// Speaks the same protocol over an already connected socket.
+    pub fn from_connected(fd: OwnedFd) -> Self {
+        Socket(fd)
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: Message) -> Result<()> {
+        self.send_with(message, None, None)
+    }
+
+    /// Sends a message with a pid and a descriptor.
+    pub fn send_with(&self, message: Message, pid: Option<i32>, fd: Option<BorrowedFd>) -> Result<()> {
+        self.send_packet(&Packet::Message(message, pid), fd)
+    }
+
+    /// Tells the other side that this one has failed. Its own failure is of no
+    /// interest: then nobody listens any more.
+    pub fn send_failure(&self, error: &Error) {
+        let mut error = error.clone();
+        error.others.truncate(16);
+        let _ = self.send_packet(&Packet::Failed(Box::new(error)), None);
+    }
+
+    fn send_packet(&self, packet: &Packet, fd: Option<BorrowedFd>) -> Result<()> {
+        let bytes = serde_json::to_vec(packet)
+            .map_err(|error| Error::new(format!("cannot encode a message: {error}")))?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds: Vec<BorrowedFd> = fd.into_iter().collect();
+        if !fds.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        rustix::net::sendmsg(
+            &self.0,
+            &[IoSlice::new(&bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        )
+        .os(|| "cannot send to the other process")?;
+        Ok(())
+    }
+
+    /// Waits for exactly `expected`.
+    pub fn receive(&self, expected: Message) -> Result<Attachment, Interruption> {
+        let mut buffer = vec![0; CAPACITY];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::io::retry_on_intr(|| {
+            rustix::net::recvmsg(
+                &self.0,
+                &mut [IoSliceMut::new(&mut buffer)],
+                &mut ancillary,
+                RecvFlags::CMSG_CLOEXEC,
+            )
+        });
+        let length = match received {
+            Ok(message) => message.bytes,
+            // The other side died with unread data of ours.
+            Err(rustix::io::Errno::CONNRESET) => 0,
+            Err(errno) => {
+                return Err(Interruption::Failed(Error::os(
+                    "cannot receive from the other process",
+                    errno,
+                )));
+            }
+        };
+        if length == 0 {
+            return Err(Interruption::Closed);
+        }
+        let fd = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        match serde_json::from_slice(&buffer[..length]) {
+            Ok(Packet::Message(message, pid)) if message == expected => Ok(Attachment { pid, fd }),
+            Ok(Packet::Message(message, _)) => Err(Interruption::Failed(Error::new(format!(
+                "protocol error: expected {expected:?}, got {message:?}"
+            )))),
+            Ok(Packet::Failed(error)) => Err(Interruption::Failed(*error)),
+            Err(error) => Err(Interruption::Failed(Error::new(format!(
+                "protocol error: {error}"
+            )))),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,177 @@
+//! The only place that prints errors and warnings.
+
+use crate::cli::{Global, LogFormat};
+use crate::error::{Context, Error, Result};
+use crate::state::timestamp;
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+/// Where messages go, and in which form.
+#[derive(Debug)]
+pub struct Report {
+    log: Option<File>,
+    json: bool,
+    debug: bool,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Report {
+    /// As people see it.
+    pub fn to_stderr() -> Self {
+        Self { log: None, json: false, debug: false, warnings: RefCell::default() }
+    }
+
+    /// As the command line says.
+    pub fn open(global: &Global) -> Result<Self> {
+        let open = |path: &Path| {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path)
+                .os(|| format!("cannot open log {}", path.display()))
+        };
+        Ok(Self {
+            log: global.log.as_deref().map(open).transpose()?,
+            json: global.log_format == LogFormat::Json,
+            debug: global.debug,
+            warnings: RefCell::default(),
+        })
+    }
+
+    /// The one error: for people on standard error, for engines as exactly one
+    /// line in the log. (podman reads the log as one JSON object, containerd
+    /// takes its last line of level "error".)
+    pub fn error(&self, error: &Error) {
+        let mut fields = details(error);
+        let warnings = self.warnings.take();
+        if !self.json {
+            warnings.iter().for_each(|warning| self.write_warning(warning));
+        } else if !warnings.is_empty() {
+            fields.insert("warnings".into(), warnings.into());
+        }
+        if let Some(log) = &self.log {
+            self.write(log, "error", &sentence(error), fields);
+            eprint!("{}", text(error));
+        } else if self.json {
+            self.write(std::io::stderr(), "error", &sentence(error), fields);
+        } else {
+            eprint!("{}", text(error));
+        }
+    }
+
+    /// Something worth telling that is no failure. Kept until it is clear
+    /// whether an error follows.
+    pub fn warning(&self, message: impl Into<String>) {
+        self.warnings.borrow_mut().push(message.into());
+    }
+
+    /// Tells the warnings: what they were about has succeeded.
+    pub fn succeeded(&self) {
+        self.warnings.take().iter().for_each(|warning| self.write_warning(warning));
+    }
+
+    /// Standard error belongs to the container when there is a log.
+    fn write_warning(&self, message: &str) {
+        match &self.log {
+            Some(log) => self.write(log, "warning", message, Map::new()),
+            None => eprintln!("hako: warning: {message}"),
+        }
+    }
+
+    /// What `--debug` asks for.
+    pub fn debug(&self, message: &str) {
+        if !self.debug {
+            return;
+        }
+        match &self.log {
+            Some(log) => self.write(log, "debug", message, Map::new()),
+            None => self.write(std::io::stderr(), "debug", message, Map::new()),
+        }
+    }
+
+    /// One line. There is nobody to tell when it cannot be written.
+    fn write(&self, mut to: impl Write, level: &str, message: &str, mut fields: Map<String, Value>) {
+        let time = timestamp();
+        let line = if self.json {
+            fields.insert("level".into(), level.into());
+            fields.insert("msg".into(), message.into());
+            fields.insert("time".into(), time.into());
+            Value::Object(fields).to_string()
+        } else {
+            format!("time=\"{time}\" level={level} msg={message:?}")
+        };
+        let _ = to.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// All faults in one line.
+fn sentence(error: &Error) -> String {
+    let mut sentence = error.to_string();
+    for other in &error.others {
+        sentence.push_str("; ");
+        sentence.push_str(&other.to_string());
+    }
+    sentence
+}
+
+/// For programs that want more than a sentence.
+fn details(error: &Error) -> Map<String, Value> {
+    let mut fields = Map::new();
+    let mut add = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(key.to_owned(), value);
+        }
+    };
+    add("step", (!error.context.is_empty()).then(|| error.context.join(": ").into()));
+    add("pointer", error.pointer.clone().map(Value::from));
+    add("errno", error.errno.map(Value::from));
+    add("hint", error.hint.clone().map(Value::from));
+    fields
+}
+
+/// A sentence, where in config.json, and what to do:
+///
+/// ```text
+/// hako: create web: mount /data: cannot open source /srv/data: no such file or directory (ENOENT)
+///   config.json: /mounts/7/source   hint: a bind source must exist on the host before create
+/// ```
+fn text(error: &Error) -> String {
+    let mut text = format!("hako: {error}\n");
+    add_advice(&mut text, error);
+    for other in &error.others {
+        text.push_str(&format!("  and: {other}\n"));
+        add_advice(&mut text, other);
+    }
+    text
+}
+
+fn add_advice(text: &mut String, error: &Error) {
+    let pointer = error.pointer.as_ref().map(|pointer| format!("config.json: {pointer}"));
+    let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
+    let parts: Vec<String> = [pointer, hint].into_iter().flatten().collect();
+    if !parts.is_empty() {
+        text.push_str(&format!("  {}\n", parts.join("   ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_sentence_place_and_advice() {
+        let mut error = Error::os("cannot open source /srv/data", libc::ENOENT)
+            .within("mount /data")
+            .within("create web")
+            .at("/mounts/7/source")
+            .hint("make it");
+        error.others.push(Error::new("second").at("/root"));
+        let expected = "hako: create web: mount /data: cannot open source /srv/data: no such file or directory (ENOENT)\n  \
+                        config.json: /mounts/7/source   hint: make it\n  and: second\n  config.json: /root\n";
+        assert_eq!(text(&error), expected);
+        assert!(sentence(&error).ends_with("; second"));
+    }
+}

@@ -1,0 +1,229 @@
+//! Device nodes and the links in `/dev`.
+
+use super::path::Root;
+use crate::error::{Context, Error, Result};
+use crate::plan::Compiler;
+use oci_spec::runtime::{Linux, LinuxDeviceType};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use serde::Serialize;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// One device node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Path in the container.
+    pub path: PathBuf,
+    /// `c`, `b` or `p`.
+    pub kind: char,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner in the container.
+    pub uid: u32,
+    /// Group in the container.
+    pub gid: u32,
+    /// Bind the host's node instead of making one: mknod(2) is not for user
+    /// namespaces.
+    pub bind: bool,
+    /// Where `config.json` lists it; `None` for default devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}:{}", self.path.display(), self.kind, self.major, self.minor)
+    }
+}
+
+/// config-linux.md, "Default Devices". `console` and `ptmx` come with the
+/// terminal and devpts.
+const DEFAULT: &[(&str, u32, u32)] = &[
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// The default devices, then those of the configuration, which may replace them.
+pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
+    let bind = compiler.in_user_namespace();
+    let mut devices: Vec<Device> = DEFAULT
+        .iter()
+        .map(|(path, major, minor)| Device {
+            path: path.into(),
+            kind: 'c',
+            major: *major,
+            minor: *minor,
+            mode: 0o666,
+            uid: 0,
+            gid: 0,
+            bind,
+            pointer: None,
+        })
+        .collect();
+    for (index, device) in linux.devices().iter().flatten().enumerate() {
+        let pointer = format!("/linux/devices/{index}");
+        let path = device.path();
+        if !path.is_absolute() {
+            compiler.fault(
+                Error::new(format!("device path {:?} is not absolute", path.display()))
+                    .at(format!("{pointer}/path")),
+            );
+        }
+        compiler.refuse_nul(&pointer, [path.to_string_lossy()]);
+        let kind = match device.typ() {
+            LinuxDeviceType::C | LinuxDeviceType::U => 'c',
+            LinuxDeviceType::B => 'b',
+            LinuxDeviceType::P => 'p',
+            LinuxDeviceType::A => {
+                compiler.fault(
+                    Error::new("device type \"a\" is for cgroup rules only").at(format!("{pointer}/type")),
+                );
+                continue;
+            }
+        };
+        let mut number = |value: i64, field: &str| {
+            u32::try_from(value).unwrap_or_else(|_| {
+                compiler.fault(
+                    Error::new(format!("device number {value} is out of range"))
+                        .at(format!("{pointer}/{field}")),
+                );
+                0
+            })
+        };
+        let (major, minor) = match kind {
+            'p' => (0, 0),
+            _ => (number(device.major(), "major"), number(device.minor(), "minor")),
+        };
+        let planned = Device {
+            path: super::plan::clean(path),
+            kind,
+            major,
+            minor,
+            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+            bind: bind && kind != 'p',
+            pointer: Some(pointer),
+        };
+        // The same path twice: the configuration's last word counts.
+        devices.retain(|earlier| earlier.path != planned.path);
+        devices.push(planned);
+    }
+    devices
+}
+
+/// Makes one device node below the container's root.
+pub fn make(root: &Root, device: &Device) -> Result<()> {
+    let (parent, name) = root.create_parent(&device.path)?;
+    if let Some(existing) = root.lookup_in(&parent, &name)? {
+        return accept_existing(device, &existing);
+    }
+    if device.bind {
+        return bind_from_host(root, device);
+    }
+    let kind = match device.kind {
+        'c' => FileType::CharacterDevice,
+        'b' => FileType::BlockDevice,
+        _ => FileType::Fifo,
+    };
+    rustix::fs::mknodat(
+        &parent,
+        &name,
+        kind,
+        Mode::from_raw_mode(device.mode),
+        rustix::fs::makedev(device.major, device.minor),
+    )
+    .os(|| format!("cannot make device {device}"))?;
+    if (device.uid, device.gid) != (0, 0) {
+        rustix::fs::chownat(
+            &parent,
+            &name,
+            Some(Uid::from_raw(device.uid)),
+            Some(Gid::from_raw(device.gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .os(|| format!("cannot give device {device} to {}:{}", device.uid, device.gid))?;
+    }
+    Ok(())
+}
+
+/// A node that is already in the image is fine if it is the same device.
+fn accept_existing(device: &Device, existing: &OwnedFd) -> Result<()> {
+    let stat = rustix::fs::fstat(existing).os(|| format!("cannot examine {}", device.path.display()))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        _ => '-',
+    };
+    let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    if kind == device.kind && (kind == 'p' || number == (device.major, device.minor)) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "cannot make device {device}: the path exists in the container and is something else"
+    ))
+    .hint("remove the file from the rootfs, or the device from linux.devices"))
+}
+
+/// Binds the host's node, found at the same path and verified by its number.
+fn bind_from_host(root: &Root, device: &Device) -> Result<()> {
+    let host = rustix::fs::open(&device.path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .os(|| format!("cannot open {} of the host", device.path.display()))?;
+    accept_existing(device, &host).map_err(|_| {
+        Error::new(format!("{} of the host is not {device}", device.path.display()))
+    })?;
+    let tree = open_tree(&host).os(|| format!("cannot clone {} of the host", device.path.display()))?;
+    let target = root.create_file(&device.path)?;
+    rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
+        .os(|| format!("cannot bind device {}", device.path.display()))
+}
+
+/// `move_mount` flags for two descriptors and no paths.
+pub const EMPTY_BOTH: MoveMountFlags =
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
+
+/// A detached clone of the mount behind `fd`, that file or directory only.
+pub fn open_tree(fd: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(fd, "", flags)
+}
+
+/// Links every container has in `/dev`.
+const LINKS: &[(&str, &str)] = &[
+    ("/proc/self/fd", "fd"),
+    ("/proc/self/fd/0", "stdin"),
+    ("/proc/self/fd/1", "stdout"),
+    ("/proc/self/fd/2", "stderr"),
+    ("pts/ptmx", "ptmx"),
+];
+
+/// Makes the links. `/dev` is looked up once more: it may be a mount by now.
+pub fn make_links(root: &Root) -> Result<()> {
+    let dev = root.create_directory(Path::new("/dev"))?;
+    for (target, name) in LINKS {
+        match rustix::fs::symlinkat(*target, &dev, *name) {
+            Err(rustix::io::Errno::EXIST) if *name == "ptmx" => replace_ptmx(&dev)?,
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(errno) => return Err(Error::os(format!("cannot link /dev/{name} to {target}"), errno)),
+        }
+    }
+    Ok(())
+}
+
+/// A ptmx of the image would open terminals of another devpts instance.
+fn replace_ptmx(dev: &OwnedFd) -> Result<()> {
+    rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty()).os(|| "cannot remove /dev/ptmx of the image")?;
+    rustix::fs::symlinkat("pts/ptmx", dev, "ptmx").os(|| "cannot link /dev/ptmx to pts/ptmx")
+}

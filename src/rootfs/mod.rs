@@ -1,0 +1,18 @@
+//! The container's file system: mounts, devices, masks, overlay, pivot.
+
+mod apply;
+mod copyup;
+mod devices;
+mod display;
+mod mount;
+mod options;
+mod overlay;
+mod path;
+mod plan;
+
+pub use apply::Workspace;
+pub use devices::{EMPTY_BOTH, open_tree};
+pub use mount::Prepared;
+pub use options::names as mount_options;
+pub use path::{Root, is_on};
+pub use plan::{Op, OverlayRequest, RootSource, Tree, plan_entry, plan_tree};

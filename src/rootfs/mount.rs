@@ -1,0 +1,363 @@
+//! How: one mount, from its source to its place in the container.
+//!
+//! Bind mounts are opened, and given all their attributes, by the runtime
+//! before the clone: it can reach sources that a user namespace's root cannot,
+//! and a missing source costs no container. New file systems are made by init,
+//! so that they belong to its namespaces. Either way a mount is finished while
+//! it is still detached; attaching it is the last thing that happens.
+
+use super::copyup;
+use super::devices::EMPTY_BOTH;
+use super::path::{Root, is_on};
+use super::plan::{Mount, MountKind};
+use crate::error::{Context, Error, Result};
+use crate::namespaces;
+use crate::sys::{self, MountAttributes};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What the runtime opened for a step before the clone.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// A detached mount.
+    pub tree: Option<OwnedFd>,
+    /// Whether its root is a directory.
+    pub is_directory: bool,
+    /// Target of a symbolic link that is to be recreated.
+    pub link: Option<PathBuf>,
+    /// A user namespace with the ownership mapping of an idmapped mount.
+    pub idmap: Option<OwnedFd>,
+}
+
+impl Mount {
+    /// Opens what the mount needs from the host.
+    pub fn prepare(&self) -> Result<Prepared> {
+        let mut prepared = Prepared::default();
+        if let Some(idmap) = &self.idmap {
+            prepared.idmap = Some(namespaces::user_namespace_for(&idmap.maps)?);
+        }
+        if let MountKind::Bind { source, recursive, nofollow, copy_symlink } = &self.kind {
+            let opened = open_source(source, *nofollow)?;
+            let stat = rustix::fs::fstat(&opened).os(|| format!("cannot examine source {}", source.display()))?;
+            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            if *copy_symlink && kind.is_symlink() {
+                let target = rustix::fs::readlinkat(&opened, "", Vec::new())
+                    .os(|| format!("cannot read link {}", source.display()))?;
+                prepared.link = Some(PathBuf::from(target.to_string_lossy().into_owned()));
+                return Ok(prepared);
+            }
+            if self.destination == Path::new("/proc") && !is_on(&opened, libc::PROC_SUPER_MAGIC)? {
+                return Err(Error::new(format!("source {} is no procfs", source.display()))
+                    .hint("only a procfs may be mounted on /proc"));
+            }
+            prepared.is_directory = kind.is_dir();
+            let tree = clone_tree(&opened, *recursive)
+                .os(|| format!("cannot clone the mount of {}", source.display()))?;
+            self.set_attributes(tree.as_fd(), prepared.idmap.as_ref(), source)?;
+            prepared.tree = Some(tree);
+        }
+        Ok(prepared)
+    }
+
+    /// Makes the mount and puts it in its place.
+    pub fn apply(&self, root: &Root, prepared: &mut Prepared) -> Result<()> {
+        if let Some(target) = &prepared.link {
+            return self.copy_link(root, target);
+        }
+        match &self.kind {
+            MountKind::Bind { source, .. } => {
+                let Some(tree) = prepared.tree.take() else {
+                    return Err(Error::new(format!("source {} was not opened", source.display())));
+                };
+                let target = self.target(root, prepared.is_directory)?;
+                self.attach(&tree, &target)
+            }
+            MountKind::New { filesystem, source, superblock, data } => {
+                let target = self.target(root, true)?;
+                let mut data = data.clone();
+                if filesystem == "tmpfs" && !data.iter().any(|(key, _)| key == "mode") {
+                    data.push(("mode".to_owned(), Some(permissions(&target)?)));
+                }
+                let context = rustix::mount::fsopen(filesystem.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
+                    .map_err(|errno| unknown_filesystem(filesystem, errno))?;
+                configure(&context, "source", Some(source))?;
+                for flag in superblock {
+                    configure(&context, flag, None)?;
+                }
+                for (key, value) in &data {
+                    configure(&context, key, value.as_deref())?;
+                }
+                rustix::mount::fsconfig_create(&context)
+                    .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
+                self.finish_new(&context, &target, prepared.idmap.as_ref())
+            }
+            MountKind::Remount { superblock, data, mount_only } => {
+                let target = self.target(root, true)?;
+                if !mount_only {
+                    reconfigure(&target, superblock, data)?;
+                }
+                self.set_attributes(target.as_fd(), None, &self.destination)
+            }
+        }
+    }
+
+    fn finish_new(&self, context: &OwnedFd, target: &OwnedFd, idmap: Option<&OwnedFd>) -> Result<()> {
+        let mut set = (self.recursive.set & !self.attributes.clear) | self.attributes.set;
+        // What is to be filled cannot be read-only yet.
+        let late = if self.copy_up { set & libc::MOUNT_ATTR_RDONLY } else { 0 };
+        set &= !late;
+        let tree = rustix::mount::fsmount(
+            context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::from_bits_retain(set as u32),
+        )
+        .map_err(|errno| with_log(context, "cannot make the mount".to_owned(), errno))?;
+        if self.copy_up {
+            copyup::copy_tree(target.as_fd(), tree.as_fd())?;
+        }
+        if let Some(idmap) = idmap {
+            let change = MountAttributes { idmap: Some(idmap.as_fd()), ..Default::default() };
+            sys::mount_setattr(tree.as_fd(), c"", false, &change).map_err(|errno| idmap_refused(&tree, errno))?;
+        }
+        for (propagation, recursive) in &self.propagation {
+            change(tree.as_fd(), *recursive, &MountAttributes { propagation: *propagation, ..Default::default() })?;
+        }
+        if late != 0 {
+            change(tree.as_fd(), false, &MountAttributes { set: late, ..Default::default() })?;
+        }
+        self.attach(&tree, target)
+    }
+
+    /// Where the mount goes, created if it is missing.
+    fn target(&self, root: &Root, directory: bool) -> Result<OwnedFd> {
+        let destination = &self.destination;
+        let pseudo = matches!(&self.kind, MountKind::New { filesystem, .. } if filesystem == "proc" || filesystem == "sysfs");
+        if pseudo {
+            // A link of the image would put it somewhere else, and what hako
+            // later hides in /proc would not be there.
+            let existing = root.lookup_without_links(destination).map_err(|error| match error.errno {
+                Some(libc::ELOOP) => Error::new(format!(
+                    "{} must be mounted on ordinary directory, not through a symbolic link",
+                    destination.display()
+                )),
+                _ => error,
+            })?;
+            if let Some(target) = existing {
+                return Ok(target);
+            }
+        }
+        if self.destination_nofollow {
+            let (parent, name) = root.create_parent(destination)?;
+            if let Some(existing) = root.lookup_in(&parent, &name)? {
+                return Ok(existing);
+            }
+        }
+        let target = if directory {
+            root.create_directory(destination)?
+        } else {
+            root.create_file(destination)?
+        };
+        self.refuse_procfs(&target)?;
+        Ok(target)
+    }
+
+    /// A link of the image can lead any destination into /proc.
+    fn refuse_procfs(&self, target: &OwnedFd) -> Result<()> {
+        if !self.destination.starts_with("/proc") && is_on(target, libc::PROC_SUPER_MAGIC)? {
+            return Err(Error::new(format!(
+                "{} leads into /proc, where nothing may be mounted",
+                self.destination.display()
+            )));
+        }
+        Ok(())
+    }
+
+    fn attach(&self, tree: &OwnedFd, target: &OwnedFd) -> Result<()> {
+        rustix::mount::move_mount(tree, "", target, "", EMPTY_BOTH).map_err(|errno| match errno {
+            Errno::NOTDIR => Error::os(self.describe_mismatch(tree, target), errno)
+                .hint("a directory can be mounted onto a directory only, and a file onto a file"),
+            errno => Error::os(format!("cannot attach it at {}", self.destination.display()), errno),
+        })
+    }
+
+    fn describe_mismatch(&self, tree: &OwnedFd, target: &OwnedFd) -> String {
+        let kind = |fd: &OwnedFd| match rustix::fs::fstat(fd) {
+            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => "a directory",
+            _ => "a file",
+        };
+        let source = match &self.kind {
+            MountKind::Bind { source, .. } => source.display().to_string(),
+            _ => "the file system".to_owned(),
+        };
+        format!(
+            "source {source} is {}, destination {} is {}",
+            kind(tree),
+            self.destination.display(),
+            kind(target)
+        )
+    }
+
+    fn set_attributes(&self, tree: BorrowedFd, idmap: Option<&OwnedFd>, source: &Path) -> Result<()> {
+        if let (Some(namespace), Some(idmap)) = (idmap, &self.idmap) {
+            let change = MountAttributes { idmap: Some(namespace.as_fd()), ..Default::default() };
+            sys::mount_setattr(tree, c"", idmap.recursive, &change).map_err(|errno| idmap_refused(tree, errno))?;
+        }
+        let explain = |errno| attributes_refused(source, errno);
+        for (propagation, recursive) in &self.propagation {
+            let propagation = MountAttributes { propagation: *propagation, ..Default::default() };
+            sys::mount_setattr(tree, c"", *recursive, &propagation).map_err(explain)?;
+        }
+        for (attributes, recursive) in [(self.recursive, true), (self.attributes, false)] {
+            if attributes.is_empty() {
+                continue;
+            }
+            let change = MountAttributes { set: attributes.set, clear: attributes.clear, ..Default::default() };
+            sys::mount_setattr(tree, c"", recursive, &change).map_err(explain)?;
+        }
+        Ok(())
+    }
+
+    fn copy_link(&self, root: &Root, target: &Path) -> Result<()> {
+        let (parent, name) = root.create_parent(&self.destination)?;
+        match rustix::fs::symlinkat(target, &parent, &name) {
+            Err(Errno::EXIST) => {
+                let existing = rustix::fs::readlinkat(&parent, &name, Vec::new())
+                    .os(|| format!("{} exists and is no symbolic link", self.destination.display()))?;
+                if existing.as_bytes() == target.as_os_str().as_encoded_bytes() {
+                    return Ok(());
+                }
+                Err(Error::new(format!(
+                    "{} is a symbolic link to something else",
+                    self.destination.display()
+                )))
+            }
+            result => result.os(|| format!("cannot make link {}", self.destination.display())),
+        }
+    }
+}
+
+/// Opens the source of a bind mount.
+fn open_source(source: &Path, nofollow: bool) -> Result<OwnedFd> {
+    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    if nofollow {
+        flags |= OFlags::NOFOLLOW;
+    }
+    rustix::fs::open(source, flags, Mode::empty()).map_err(|errno| {
+        let error = Error::os(format!("cannot open source {}", source.display()), errno);
+        match errno {
+            Errno::NOENT => error.hint("a bind source must exist on the host before create"),
+            _ => error,
+        }
+    })
+}
+
+/// A detached copy of the mount behind `fd`, with what is below it if `recursive`.
+pub fn clone_tree(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    rustix::mount::open_tree(fd, "", flags)
+}
+
+fn permissions(directory: &OwnedFd) -> Result<String> {
+    let stat = rustix::fs::fstat(directory).os(|| "cannot examine the mount point")?;
+    Ok(format!("{:o}", stat.st_mode & 0o7777))
+}
+
+/// fsconfig(2) takes strings of less than 256 bytes.
+const LONGEST_VALUE: usize = 255;
+
+/// Sets one parameter of a file system context.
+pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()> {
+    let set = |key: &str, value: Option<&str>| match value {
+        Some(value) => rustix::mount::fsconfig_set_string(context, key, value),
+        None => rustix::mount::fsconfig_set_flag(context, key),
+    };
+    let result = match value {
+        // A list of layers is given one by one.
+        Some(layers) if key == "lowerdir" && layers.len() > LONGEST_VALUE => {
+            layers.split(':').try_for_each(|layer| set("lowerdir+", Some(layer)))
+        }
+        value => set(key, value),
+    };
+    result.map_err(|errno| {
+        let option = value.map_or(key.to_owned(), |value| format!("{key}={value}"));
+        let error = with_log(context, format!("option {option} was refused"), errno);
+        match (key, value) {
+            (_, Some(value)) if value.len() > LONGEST_VALUE => {
+                error.hint("mount option values are limited to 255 bytes")
+            }
+            ("gid" | "uid", Some(_)) => {
+                error.hint("the id must be mapped in the container's user namespace")
+            }
+            _ => error,
+        }
+    })
+}
+
+fn reconfigure(target: &OwnedFd, superblock: &[String], data: &[(String, Option<String>)]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = rustix::mount::fspick(target, "", flags).os(|| "cannot remount what is no mount")?;
+    for flag in superblock {
+        configure(&context, flag, None)?;
+    }
+    for (key, value) in data {
+        configure(&context, key, value.as_deref())?;
+    }
+    rustix::mount::fsconfig_reconfigure(&context)
+        .map_err(|errno| with_log(&context, "cannot remount".to_owned(), errno))
+}
+
+fn change(tree: BorrowedFd, recursive: bool, change: &MountAttributes) -> Result<()> {
+    sys::mount_setattr(tree, c"", recursive, change).os(|| "cannot change mount attributes")
+}
+
+/// The kernel explains itself through the context: `e tmpfs: Bad value for 'size'`.
+pub fn with_log(context: &OwnedFd, message: String, errno: Errno) -> Error {
+    let mut reasons = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(length) = rustix::io::read(context, &mut buffer) {
+        let line = String::from_utf8_lossy(&buffer[..length]);
+        reasons.push(line.trim().trim_start_matches(['e', 'w', 'i']).trim_start().to_owned());
+    }
+    if reasons.is_empty() {
+        Error::os(message, errno)
+    } else {
+        Error::os(format!("{message} ({})", reasons.join("; ")), errno)
+    }
+}
+
+fn unknown_filesystem(name: &str, errno: Errno) -> Error {
+    let error = Error::os(format!("cannot mount {name}"), errno);
+    match errno {
+        Errno::NODEV => error.hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
+        _ => error,
+    }
+}
+
+fn idmap_refused(tree: impl AsFd, errno: Errno) -> Error {
+    let magic = rustix::fs::fstatfs(tree).map_or(0, |statfs| statfs.f_type as i64);
+    let error = Error::os(format!("cannot map ownership on this file system (magic {magic:#x})"), errno);
+    match errno {
+        Errno::INVAL => error.hint("the running kernel cannot idmap this file system; ext4, xfs, btrfs and tmpfs can since 5.12, 5.12, 5.15 and 6.3"),
+        _ => error,
+    }
+}
+
+fn attributes_refused(source: &Path, errno: Errno) -> Error {
+    let error = Error::os(format!("cannot change the mount attributes of {}", source.display()), errno);
+    match errno {
+        Errno::PERM => {
+            let locked = rustix::fs::statvfs(source).map(|fs| format!("{:?}", fs.f_flag)).unwrap_or_default();
+            error.hint(format!(
+                "the source is mounted {locked}; in a user namespace the flags it came with are locked and cannot be cleared"
+            ))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,94 @@
+//! A root made by overlayfs: read-only layers below, changes on top.
+
+use super::mount::{configure, with_log};
+use crate::error::{Context, Error, Result};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Directories inside the place for changes.
+const UPPER: &str = "upper";
+const WORK: &str = "work";
+
+/// Creates what overlayfs wants in the directory for changes.
+pub fn create_upper(directory: &Path) -> Result<()> {
+    for name in [UPPER, WORK] {
+        let path = directory.join(name);
+        std::fs::create_dir_all(&path).os(|| format!("cannot create {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the overlay; `lower` is topmost first. Returns the detached mount.
+pub fn make(lower: &[std::path::PathBuf], upper: Option<&Path>, user_xattr: bool) -> Result<OwnedFd> {
+    let changes = match upper {
+        Some(directory) => open_directory(CWD, directory)?,
+        None => tmpfs()?,
+    };
+    let upper = open_directory(&changes, Path::new(UPPER))?;
+    let work = open_directory(&changes, Path::new(WORK))?;
+    let layers: Vec<OwnedFd> = lower
+        .iter()
+        .map(|layer| open_directory(CWD, layer))
+        .collect::<Result<_>>()?;
+    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
+        Error::os("cannot mount overlay", errno).hint("load the kernel module: modprobe overlay")
+    })?;
+    set_layers(&context, &layers)?;
+    configure(&context, "upperdir", Some(&by_descriptor(&upper)))?;
+    configure(&context, "workdir", Some(&by_descriptor(&work)))?;
+    if user_xattr {
+        configure(&context, "userxattr", None)?;
+    }
+    rustix::mount::fsconfig_create(&context)
+        .map_err(|errno| with_log(&context, "cannot mount overlay".to_owned(), errno))?;
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(|errno| with_log(&context, "cannot make the overlay mount".to_owned(), errno))
+}
+
+/// Gives the layers one by one, or in one list to kernels before 6.5.
+fn set_layers(context: &OwnedFd, layers: &[OwnedFd]) -> Result<()> {
+    let paths: Vec<String> = layers.iter().map(by_descriptor).collect();
+    for (index, path) in paths.iter().enumerate() {
+        match rustix::mount::fsconfig_set_string(context, "lowerdir+", path.as_str()) {
+            Ok(()) => {}
+            Err(Errno::INVAL) if index == 0 => return configure(context, "lowerdir", Some(&paths.join(":"))),
+            Err(errno) => {
+                return Err(with_log(context, format!("layer {index} was refused"), errno)
+                    .hint("overlayfs takes at most 500 layers"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A path of a fixed length, whatever the directory is called: overlayfs takes
+/// only strings, shorter than 256 bytes and without colons.
+fn by_descriptor(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn open_directory(at: impl std::os::fd::AsFd, path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(at, path, flags, Mode::empty())
+        .os(|| format!("cannot open overlay directory {}", path.display()))
+}
+
+/// A tmpfs for changes. Attached where the root will cover it, because
+/// overlayfs before 6.15 does not take layers from detached mounts; it goes
+/// with the host's root in the pivot, and the overlay keeps it alive.
+fn tmpfs() -> Result<OwnedFd> {
+    let message = || "cannot make a tmpfs for changes";
+    let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).os(message)?;
+    rustix::mount::fsconfig_set_string(&context, "mode", "0755").os(message)?;
+    rustix::mount::fsconfig_create(&context).os(message)?;
+    let mount =
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).os(message)?;
+    rustix::mount::move_mount(&mount, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).os(message)?;
+    for name in [UPPER, WORK] {
+        rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755)).os(message)?;
+    }
+    Ok(mount)
+}

@@ -1,0 +1,190 @@
+//! Paths inside the container's root. The image is hostile: every path is
+//! resolved by the kernel below the root (openat2(2), `RESOLVE_IN_ROOT`), and
+//! what is then done is done to the descriptor, never to the path again.
+//!
+//! The pathrs crate does the same for kernels without openat2. hako's floor
+//! has it, so this needs one system call per look-up and no procfs.
+
+use crate::error::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Symbolic links followed while creating a path, as in the kernel.
+const LINK_LIMIT: usize = 40;
+
+/// The container's root directory.
+#[derive(Debug)]
+pub struct Root {
+    fd: OwnedFd,
+}
+
+impl Root {
+    /// A directory that becomes the root.
+    pub fn new(fd: OwnedFd) -> Self {
+        Root { fd }
+    }
+
+    /// Opens what is at `path` as `O_PATH`; `None` if there is nothing.
+    pub fn lookup(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        match self.open_path(path, ResolveFlags::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(in_container(path, errno)),
+        }
+    }
+
+    /// Opens `path`, which no symbolic link may be part of.
+    pub fn lookup_without_links(&self, path: &Path) -> Result<Option<OwnedFd>> {
+        match self.open_path(path, ResolveFlags::NO_SYMLINKS) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(in_container(path, errno)),
+        }
+    }
+
+    /// Opens `path` for `flags`.
+    pub fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        self.openat2(path, flags, ResolveFlags::empty())
+    }
+
+    /// The entry `name` of the directory `parent`, not following it.
+    pub fn lookup_in(&self, parent: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
+        match rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(in_container(Path::new(name), errno)),
+        }
+    }
+
+    /// Opens the directory `path`, creating what is missing of it (mode 0755).
+    pub fn create_directory(&self, path: &Path) -> Result<OwnedFd> {
+        match self.lookup(path)? {
+            Some(fd) => Ok(fd),
+            None => self.create(path, &mut 0),
+        }
+    }
+
+    /// Opens the file `path`, creating an empty one (mode 0644), with its
+    /// directory, if there is nothing.
+    pub fn create_file(&self, path: &Path) -> Result<OwnedFd> {
+        if let Some(fd) = self.lookup(path)? {
+            return Ok(fd);
+        }
+        // A dangling link: the file belongs where it points to.
+        let path = &self.follow_dangling(path)?;
+        let (parent, name) = self.create_parent(path)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o644))
+            .map_err(|errno| creation(path, errno))?;
+        // O_PATH, as for files that were there.
+        self.lookup(path)?.ok_or_else(|| creation(path, Errno::NOENT))
+    }
+
+    /// The directory that holds `path`, created if missing, and the last name.
+    pub fn create_parent(&self, path: &Path) -> Result<(OwnedFd, OsString)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Error::new(format!("{} is the root itself", path.display())));
+        };
+        Ok((self.create_directory(parent)?, name.to_owned()))
+    }
+
+    fn create(&self, path: &Path, links: &mut usize) -> Result<OwnedFd> {
+        let mut done = PathBuf::from("/");
+        let mut directory = self.open_path(&done, ResolveFlags::empty()).map_err(|e| creation(path, e))?;
+        for component in path.components() {
+            let Component::Normal(name) = component else { continue };
+            let step = done.join(name);
+            directory = match self.open_path(&step, ResolveFlags::empty()) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => self.create_component(&directory, name, &step, links)?,
+                Err(errno) => return Err(creation(path, errno)),
+            };
+            done = step;
+        }
+        Ok(directory)
+    }
+
+    fn create_component(&self, parent: &OwnedFd, name: &OsStr, step: &Path, links: &mut usize) -> Result<OwnedFd> {
+        match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| creation(step, errno))
+            }
+            // A dangling link: create its target.
+            Err(Errno::EXIST) => {
+                *links += 1;
+                if *links > LINK_LIMIT {
+                    return Err(creation(step, Errno::LOOP));
+                }
+                let target = rustix::fs::readlinkat(parent, name, Vec::new()).map_err(|e| creation(step, e))?;
+                let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                let target = step.parent().unwrap_or(Path::new("/")).join(target);
+                self.create(&super::plan::clean(&target), links)
+            }
+            Err(errno) => Err(creation(step, errno)),
+        }
+    }
+
+    /// Where a path ends whose last component may be a dangling symbolic link.
+    fn follow_dangling(&self, path: &Path) -> Result<PathBuf> {
+        let mut path = path.to_owned();
+        for _ in 0..LINK_LIMIT {
+            let (parent, name) = self.create_parent(&path)?;
+            match rustix::fs::readlinkat(&parent, &name, Vec::new()) {
+                Ok(target) => {
+                    let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+                    path = super::plan::clean(&path.parent().unwrap_or(Path::new("/")).join(target));
+                }
+                Err(Errno::NOENT | Errno::INVAL) => return Ok(path),
+                Err(errno) => return Err(creation(&path, errno)),
+            }
+        }
+        Err(creation(&path, Errno::LOOP))
+    }
+
+    fn open_path(&self, path: &Path, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+        self.openat2(path, OFlags::PATH, resolve)
+    }
+
+    fn openat2(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+        // The kernel gives up with EAGAIN when a rename races with "..".
+        let mut attempts = 0;
+        loop {
+            let opened = rustix::fs::openat2(
+                &self.fd,
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+            );
+            match opened {
+                Err(Errno::AGAIN | Errno::INTR) if attempts < 128 => attempts += 1,
+                other => return other,
+            }
+        }
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn in_container(path: &Path, errno: Errno) -> Error {
+    Error::os(format!("cannot open {} in the container", path.display()), errno)
+}
+
+fn creation(path: &Path, errno: Errno) -> Error {
+    Error::os(format!("cannot create {} in the container", path.display()), errno)
+}
+
+/// Whether `fd` is on the file system with this statfs(2) magic number.
+pub fn is_on(fd: impl AsFd, magic: i64) -> Result<bool> {
+    let statfs = rustix::fs::fstatfs(fd).os(|| "cannot examine a file system")?;
+    Ok(statfs.f_type as i64 == magic)
+}

@@ -1,0 +1,71 @@
+//! Sealing: a container must not reach the runtime's binary on the host.
+//!
+//! A process in a container can open /proc/PID/exe of the runtime that is
+//! about to become its init, and write to that file once the runtime is gone
+//! (CVE-2019-5736). So hako first executes itself again from a read-only,
+//! detached clone of the mount its binary is on. The clone's descriptor closes
+//! on execve: as long as it were open, its mount could be made writable again.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::{self, MountAttributes};
+use rustix::fs::{CWD, MemfdFlags, SealFlags};
+use rustix::io::Errno;
+use rustix::mount::OpenTreeFlags;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+const SELF: &CStr = c"/proc/self/exe";
+
+/// Commands that let a process of hako's into a container.
+const ENTERING: &[&str] = &["create", "run", "exec", "restore"];
+
+/// Executes hako again from where it cannot be written to, if the command line
+/// asks for a command that enters a container and that is not yet the case.
+pub fn seal() -> Result<()> {
+    let enters = std::env::args_os().skip(1).any(|arg| ENTERING.iter().any(|command| arg == *command));
+    if !enters || is_sealed() {
+        return Ok(());
+    }
+    let binary = match readonly_clone() {
+        // Cloning a mount takes privilege; copying the binary does not.
+        Err(Errno::PERM) => sealed_copy()?,
+        result => result.os(|| "cannot seal the runtime binary")?,
+    };
+    let args: Vec<CString> = std::env::args_os()
+        .map(|arg| CString::new(arg.into_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::new("an argument contains a NUL byte"))?;
+    let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
+    Err(Error::os("cannot execute the sealed runtime binary", sys::execute_fd(binary.as_fd(), &args)))
+}
+
+/// On a read-only mount, or in memory that cannot be written to.
+fn is_sealed() -> bool {
+    if sys::statfs_is_readonly(SELF) {
+        return true;
+    }
+    rustix::fs::open(SELF, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .and_then(rustix::fs::fcntl_get_seals)
+        .is_ok_and(|seals| seals.contains(SealFlags::WRITE))
+}
+
+fn readonly_clone() -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, SELF, flags)?;
+    let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
+    sys::mount_setattr(tree.as_fd(), c"", false, &readonly)?;
+    Ok(tree)
+}
+
+fn sealed_copy() -> Result<OwnedFd> {
+    let message = || "cannot copy the runtime binary";
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create("hako", flags).os(message)?;
+    let mut source = std::fs::File::open("/proc/self/exe").os(message)?;
+    let mut target = std::fs::File::from(copy);
+    std::io::copy(&mut source, &mut target).os(message)?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&target, seals).os(message)?;
+    Ok(target.into())
+}

@@ -1,0 +1,277 @@
+//! The parent's side: everything the plan needs is opened, one clone3 is made,
+//! and the protocol is served until init has been created.
+
+use crate::cgroups::CgroupDir;
+use crate::error::{Context, Error, Result};
+use crate::gate;
+use crate::hooks;
+use crate::init::{self, Init, Opened};
+use crate::namespaces::{self, Join, Kind, Visit};
+use crate::plan::{ChildOp, ParentOp, Plan, Step};
+use crate::process;
+use crate::protocol::{Interruption, Message, Socket};
+use crate::state::ContainerState;
+use crate::sys::{self, Clone3, Cloned};
+use crate::terminal::DescriptorSocket;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+/// The init process of a container.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its pid in the runtime's pid namespace.
+    pub pid: i32,
+    /// A descriptor for it.
+    pub pidfd: OwnedFd,
+    /// The parent's end of the connection.
+    pub socket: Socket,
+}
+
+/// What was opened before the clone.
+#[derive(Debug)]
+pub struct Prepared {
+    steps: Vec<Opened>,
+    before: Vec<(Join, OwnedFd)>,
+    user: Option<OwnedFd>,
+}
+
+/// Opens everything, so that what is missing is found before anything is made.
+pub fn prepare(plan: &Plan) -> Result<Prepared> {
+    let open = |join: &Join| join.open().map_err(|error| error.at(join.pointer.clone()));
+    let mut before = Vec::new();
+    for join in &plan.clone.join_before {
+        before.push((join.clone(), open(join)?));
+    }
+    let mut steps = Vec::with_capacity(plan.child.len());
+    for step in &plan.child {
+        let mut opened = Opened::default();
+        match &step.op {
+            ChildOp::Rootfs(op) => {
+                opened.mount = op.prepare().map_err(|error| {
+                    let error = error.within(op.to_string());
+                    step.pointer.iter().fold(error, |error, pointer| error.at(pointer.clone()))
+                })?;
+            }
+            ChildOp::Namespace(namespaces::Op::Join(join)) => opened.namespace = Some(open(join)?),
+            _ => {}
+        }
+        steps.push(opened);
+    }
+    let user = plan.clone.join_after.iter().find(|join| join.kind == Kind::User);
+    let user = user.filter(|_| plan.clone.bridge).map(open).transpose()?;
+    Ok(Prepared { steps, before, user })
+}
+
+/// Clones init into its cgroup. The child never returns from here.
+pub fn spawn(
+    plan: &Plan,
+    prepared: Prepared,
+    cgroup: &CgroupDir,
+    directory: BorrowedFd,
+    preserved: Vec<OwnedFd>,
+) -> Result<Spawned> {
+    let gate = match plan.child.iter().any(|step| matches!(step.op, ChildOp::Gate)) {
+        true => Some(gate::listen(directory)?),
+        false => None,
+    };
+    let (parent_end, child_end) = Socket::pair()?;
+    let mut visit = Visit::default();
+    for (join, fd) in &prepared.before {
+        visit.enter(join, fd).map_err(|error| error.at(join.pointer.clone()))?;
+    }
+    if plan.clone.is_new(Kind::Time) && !plan.clone.has_user_namespace() {
+        visit.unshare_time(&plan.clone.time_offsets)?;
+    }
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .os(|| "cannot make the process undumpable")?;
+    let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
+    let request = Clone3 {
+        flags: if plan.clone.bridge { 0 } else { flags },
+        cgroup: Some(cgroup.as_fd()),
+    };
+    match sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))? {
+        Cloned::Child => {
+            drop(parent_end);
+            std::mem::forget(visit);
+            if let Some(user) = &prepared.user {
+                bridge(user, flags, cgroup, &child_end);
+            }
+            init::run(Init { plan, opened: prepared.steps, socket: child_end, gate, preserved })
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(child_end);
+            visit.leave()?;
+            let spawned = Spawned { pid, pidfd, socket: parent_end };
+            if plan.clone.bridge { spawned.cross_bridge() } else { Ok(spawned) }
+        }
+    }
+}
+
+/// A process in between: enters the user namespace, so that the pid namespace
+/// of init, its sibling, belongs to it. Returns in init only.
+fn bridge(user: &OwnedFd, flags: u64, cgroup: &CgroupDir, socket: &Socket) {
+    let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER).os(|| "cannot enter the user namespace");
+    let cloned = entered.and_then(|()| {
+        let flags = flags | libc::CLONE_PARENT as u64;
+        sys::clone3(&Clone3 { flags, cgroup: Some(cgroup.as_fd()) }).os(|| "cannot clone init")
+    });
+    let told = match cloned {
+        Ok(Cloned::Child) => return,
+        Ok(Cloned::Parent { pid, pidfd }) => socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd())),
+        Err(error) => {
+            socket.send_failure(&error);
+            Err(error)
+        }
+    };
+    sys::exit_now(i32::from(told.is_err()))
+}
+
+fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
+    let namespaces = namespaces::names(&plan.clone.new);
+    let error = Error::os(format!("cannot clone with new namespaces ({namespaces})"), errno);
+    match errno {
+        rustix::io::Errno::PERM => {
+            error.hint("making namespaces needs root, or a new user namespace that the host allows (user.max_user_namespaces)")
+        }
+        rustix::io::Errno::NOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces is reached"),
+        rustix::io::Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
+        rustix::io::Errno::BUSY => {
+            error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
+        }
+        _ => error,
+    }
+}
+
+/// What the parent's steps share.
+pub struct Parent<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// With whom.
+    pub spawned: &'a Spawned,
+    /// Where a terminal goes; `None` keeps it for the foreground.
+    pub console: Option<&'a DescriptorSocket>,
+}
+
+impl Parent<'_> {
+    /// Does the parent's steps up to `Created`. Returns the terminal, if it was
+    /// not handed away.
+    pub fn serve(&self) -> Result<Option<OwnedFd>> {
+        let mut terminal = None;
+        for step in &self.plan.parent {
+            self.apply(step, &mut terminal).map_err(|error| match &step.pointer {
+                Some(pointer) => error.at(pointer.clone()),
+                None => error,
+            })?;
+        }
+        Ok(terminal)
+    }
+
+    fn apply(&self, step: &Step<ParentOp>, terminal: &mut Option<OwnedFd>) -> Result<()> {
+        let pid = self.spawned.pid;
+        match &step.op {
+            ParentOp::Send(message) => self.spawned.socket.send_with(*message, Some(pid), None),
+            ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
+            ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
+            ParentOp::OomScoreAdj(value) => {
+                process::set_oom_score_adj(&PathBuf::from(format!("/proc/{pid}/oom_score_adj")), *value)
+            }
+            ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
+            ParentOp::MoveInterface(interface) => {
+                let path = format!("/proc/{pid}/ns/net");
+                let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
+                namespaces::move_interface(interface, namespace.as_fd())
+            }
+            ParentOp::Hooks(kind) => {
+                let identity = &self.plan.identity;
+                let state = ContainerState::new(identity, "creating", Some(pid)).to_json();
+                hooks::run(&self.plan.hooks, *kind, &state, &identity.bundle)
+            }
+            ParentOp::ReceiveTerminal => {
+                let master = self.spawned.receive(Message::Terminal)?;
+                let Some(master) = master else {
+                    return Err(Error::new("init sent no terminal"));
+                };
+                match self.console {
+                    Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
+                    None => *terminal = Some(master),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Spawned {
+    /// Waits for a message; an init that is gone instead is explained.
+    pub fn receive(&self, message: Message) -> Result<Option<OwnedFd>> {
+        match self.socket.receive(message) {
+            Ok(attachment) => Ok(attachment.fd),
+            Err(Interruption::Failed(error)) => Err(error),
+            Err(Interruption::Closed) => Err(self.explain_death()),
+        }
+    }
+
+    /// Waits until execve(2) has closed the connection.
+    ///
+    /// # Errors
+    /// Init's own account of why the program could not be executed.
+    pub fn wait_for_execution(&self) -> Result<()> {
+        wait_for_execution(&self.socket)
+    }
+
+    fn cross_bridge(self) -> Result<Spawned> {
+        let arrived = match self.socket.receive(Message::Bridged) {
+            Ok(attachment) => attachment,
+            Err(Interruption::Failed(error)) => return Err(error),
+            Err(Interruption::Closed) => return Err(self.explain_death()),
+        };
+        self.reap();
+        match (arrived.pid, arrived.fd) {
+            (Some(pid), Some(pidfd)) => Ok(Spawned { pid, pidfd, socket: self.socket }),
+            _ => Err(Error::new("the bridge process sent no pid")),
+        }
+    }
+
+    /// Ends init and waits for its end.
+    pub fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.reap();
+    }
+
+    fn reap(&self) {
+        let _ = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
+        });
+    }
+
+    fn explain_death(&self) -> Error {
+        let waited = rustix::io::retry_on_intr(|| {
+            rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        });
+        let how = match waited {
+            Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
+                (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
+                (_, Some(code)) => format!("exited with status {code}"),
+                _ => "ended".to_owned(),
+            },
+            _ => "ended".to_owned(),
+        };
+        Error::new(format!("container init {how} before the container was created"))
+            .hint("if it was SIGKILL, look for an out-of-memory kill in the kernel log and the cgroup's memory.events")
+    }
+}
+
+/// Waits until execve(2) has closed the connection to init.
+pub fn wait_for_execution(socket: &Socket) -> Result<()> {
+    // No message is expected: `Start` can only be wrong.
+    match socket.receive(Message::Start) {
+        Err(Interruption::Closed) => Ok(()),
+        Err(Interruption::Failed(error)) => Err(error),
+        Ok(_) => Err(Error::new("protocol error: unexpected message from init")),
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+}

@@ -1,0 +1,40 @@
+//! The only `unsafe` of the crate: thin typed wrappers around system calls that
+//! neither rustix nor nix offers. Borrowed descriptors in, owned ones out.
+
+mod child;
+mod clone;
+mod exec;
+mod exit;
+mod keyring;
+mod limit;
+mod mount;
+mod namespace;
+mod netlink;
+mod numa;
+mod schedule;
+mod signal;
+
+pub use child::{keep_exit_statuses, pidfd_send_signal};
+pub use clone::{Clone3, Cloned, clone3};
+pub use exec::{close_all_but, cloexec_from, execute_fd, take_inherited, wipe_environment};
+pub use exit::exit_now;
+pub use keyring::join_session_keyring;
+pub use limit::prlimit;
+pub use mount::{MountAttributes, mount_setattr, statfs_is_readonly};
+pub use namespace::{interface_up, namespace_type, set_domainname};
+pub use netlink::netlink_explain;
+pub use numa::set_mempolicy;
+pub use schedule::{SchedulerAttributes, ioprio_set, sched_setattr};
+pub use signal::reset_signals;
+
+use rustix::io::Errno;
+
+/// A raw system call's result: the value, or the error number.
+fn result(returned: libc::c_long) -> Result<libc::c_long, Errno> {
+    if returned < 0 {
+        let number = std::io::Error::last_os_error().raw_os_error();
+        Err(Errno::from_raw_os_error(number.unwrap_or(libc::EIO)))
+    } else {
+        Ok(returned)
+    }
+}

@@ -4,6 +4,7 @@
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
 use crate::process::explain;
+use crate::sys;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::SigSet;
 use oci_spec::runtime::{Hook as SpecHook, Hooks as SpecHooks};
@@ -53,10 +54,6 @@ impl Kind {
             Kind::Poststart => "poststart",
             Kind::Poststop => "poststop",
         }
-    }
-
-    fn runs_in_container(self) -> bool {
-        matches!(self, Kind::CreateContainer | Kind::StartContainer)
     }
 }
 
@@ -161,30 +158,23 @@ fn resolve_one(hook: &SpecHook, pointer: &str, fault: &mut impl FnMut(Error)) ->
         }
         valid
     });
-    Hook {
-        path,
-        args,
-        env,
-        timeout,
-    }
+    Hook { path, args, env, timeout }
 }
 
 /// Runs the hooks of one kind, one after the other, and stops at the first
-/// that fails. `state_json` is the container's state; hooks on the host start
-/// in directory `bundle`, those in the container in `/`.
+/// that fails. `state_json` is the container's state; the hooks start in
+/// `directory`: on the host that is the bundle, in the container `/`.
 ///
 /// # Errors
 /// `error running createRuntime hook #0: PATH: exit status 3 after 12 ms, stderr: "…"`
-pub fn run(hooks: &Hooks, kind: Kind, state_json: &[u8], bundle: &Path) -> Result<()> {
-    outcomes(hooks, kind, state_json, bundle).collect()
+pub fn run(hooks: &Hooks, kind: Kind, state_json: &[u8], directory: &Path) -> Result<()> {
+    outcomes(hooks, kind, state_json, directory).collect()
 }
 
 /// Runs all hooks of one kind, whichever of them fail, and returns the failures:
 /// of a `poststop` hook they are no more than warnings.
-pub fn run_all_warn(hooks: &Hooks, kind: Kind, state_json: &[u8], bundle: &Path) -> Vec<Error> {
-    outcomes(hooks, kind, state_json, bundle)
-        .filter_map(Result::err)
-        .collect()
+pub fn run_all_warn(hooks: &Hooks, kind: Kind, state_json: &[u8], directory: &Path) -> Vec<Error> {
+    outcomes(hooks, kind, state_json, directory).filter_map(Result::err).collect()
 }
 
 /// Runs one hook for each item that is asked for.
@@ -192,13 +182,8 @@ fn outcomes(
     hooks: &Hooks,
     kind: Kind,
     state_json: &[u8],
-    bundle: &Path,
+    directory: &Path,
 ) -> impl Iterator<Item = Result<()>> {
-    let directory = if kind.runs_in_container() {
-        Path::new("/")
-    } else {
-        bundle
-    };
     let list = hooks.of(kind).iter().enumerate();
     list.map(move |(index, hook)| {
         run_one(hook, state_json, directory).map_err(|error| {
@@ -266,6 +251,7 @@ fn spawn(hook: &Hook, directory: &Path, stdio: [BorrowedFd; 3]) -> Result<Pid> {
         return Err(Error::new(format!("{shown}: NUL byte in its arguments")));
     };
     let prepare = || {
+        sys::keep_exit_statuses()?;
         let mut actions = PosixSpawnFileActions::init()?;
         for (number, fd) in stdio.iter().enumerate() {
             actions.add_dup2(fd.as_raw_fd(), number as i32)?;
@@ -282,7 +268,8 @@ fn spawn(hook: &Hook, directory: &Path, stdio: [BorrowedFd; 3]) -> Result<Pid> {
         Ok::<_, nix::errno::Errno>((actions, attributes))
     };
     let (actions, attributes) = prepare().os(|| format!("{shown}: cannot prepare to start it"))?;
-    // Not ours to return to where we may not be, as in a new user namespace.
+    // In a new user namespace the caller's directory may be closed to us. Then
+    // nothing relative to it is left to do either.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let here = rustix::fs::open(".", flags, Mode::empty()).ok();
     rustix::process::chdir(directory)
@@ -319,13 +306,7 @@ impl Running {
         if opened.is_err() {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
-        Ok(Self {
-            pid,
-            pidfd: opened?,
-            reader: Some(reader),
-            tail: Vec::new(),
-            cut: false,
-        })
+        Ok(Self { pid, pidfd: opened?, reader: Some(reader), tail: Vec::new(), cut: false })
     }
 
     /// Waits for the hook, not for what it left running, and reads what it

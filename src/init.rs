@@ -3,6 +3,7 @@
 use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks;
+use crate::namespaces::Op as NamespaceOp;
 use crate::plan::{ChildOp, Plan, Step};
 use crate::process::Preparation;
 use crate::protocol::{Interruption, Message, Socket};
@@ -88,8 +89,11 @@ impl Running<'_> {
             ChildOp::Receive(message) => self.receive(*message),
             ChildOp::Namespace(op) => {
                 op.apply(opened.namespace.as_ref())?;
-                // A change of credentials forgets the death signal.
-                die_with_parent()
+                match op {
+                    // A change of credentials forgets the death signal.
+                    NamespaceOp::BecomeUser { .. } | NamespaceOp::Join(_) => die_with_parent(),
+                    _ => Ok(()),
+                }
             }
             ChildOp::Rootfs(op) => op.apply(&mut self.workspace, &mut opened.mount),
             ChildOp::Terminal(op) => self.apply_terminal(op),

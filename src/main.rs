@@ -1,15 +1,18 @@
 //! Seal, close stray descriptors, parse, dispatch, print the one error.
 
+#![no_main]
+
 use clap::Parser;
 use hako::cli::Cli;
 use hako::report::Report;
 use hako::{commands, seal, sys};
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
+hako::entry!(run);
+
+fn run() -> u8 {
     if let Err(error) = seal::seal() {
         Report::to_stderr().error(&error);
-        return ExitCode::FAILURE;
+        return FAILURE;
     }
     let cli = Cli::parse();
     // Descriptors the caller left open are the container's only on request.
@@ -19,14 +22,17 @@ fn main() -> ExitCode {
         Ok(report) => report,
         Err(error) => {
             Report::to_stderr().error(&error);
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     match commands::run(cli, preserved, marked, &report) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => {
             report.error(&error);
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }
+
+/// Exit status of a command that failed.
+const FAILURE: u8 = 1;

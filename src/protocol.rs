@@ -71,7 +71,7 @@ pub enum Interruption {
 }
 
 /// Largest packet; an error with all its faults fits, longer ones are cut.
-const CAPACITY: usize = 64 * 1024;
+const CAPACITY: usize = 32 * 1024;
 
 /// One end of the connection.
 #[derive(Debug)]
@@ -116,6 +116,9 @@ impl Socket {
     fn send_packet(&self, packet: &Packet, fd: Option<BorrowedFd>) -> Result<()> {
         let bytes = serde_json::to_vec(packet)
             .map_err(|error| Error::new(format!("cannot encode a message: {error}")))?;
+        if bytes.len() > CAPACITY {
+            return self.send_packet(&Packet::Failed(Box::new(Error::new("failed with an overlong message"))), None);
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let fds: Vec<BorrowedFd> = fd.into_iter().collect();
@@ -134,7 +137,7 @@ impl Socket {
 
     /// Waits for exactly `expected`.
     pub fn receive(&self, expected: Message) -> Result<Attachment, Interruption> {
-        let mut buffer = vec![0; CAPACITY];
+        let mut buffer = [0; CAPACITY];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::io::retry_on_intr(|| {

@@ -8,7 +8,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
-use rustix::fs::{CWD, MemfdFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::ffi::{CStr, CString};
@@ -42,10 +42,13 @@ pub fn seal() -> Result<()> {
 
 /// On a read-only mount, or in memory that cannot be written to.
 fn is_sealed() -> bool {
-    if sys::statfs_is_readonly(SELF) {
-        return true;
-    }
-    rustix::fs::open(SELF, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+    let Ok(on) = rustix::fs::statfs(SELF) else { return false };
+    let readonly = StatVfsMountFlags::from_bits_retain(on.f_flags as _).contains(StatVfsMountFlags::RDONLY);
+    readonly || (on.f_type as i64 == libc::TMPFS_MAGIC && has_write_seal())
+}
+
+fn has_write_seal() -> bool {
+    rustix::fs::open(SELF, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .and_then(rustix::fs::fcntl_get_seals)
         .is_ok_and(|seals| seals.contains(SealFlags::WRITE))
 }

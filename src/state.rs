@@ -121,8 +121,10 @@ impl InitProcess {
 }
 
 fn process_stat(pid: i32) -> Option<procfs::process::Stat> {
-    let file = std::fs::File::open(format!("/proc/{pid}/stat")).ok()?;
-    procfs::FromRead::from_read(file).ok()
+    let mut buffer = [0; 1024];
+    let file = rustix::fs::open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let length = rustix::io::read(file, &mut buffer).ok()?;
+    procfs::FromRead::from_read(&buffer[..length]).ok()
 }
 
 /// A container's directory.
@@ -267,12 +269,12 @@ impl StateDir {
 
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
-        for name in [gate::NAME, CGROUP, TEMPORARY, FILE] {
+        for name in [CGROUP, FILE] {
             let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
         }
         match rustix::fs::rmdir(&self.path) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            // Somebody put something else there.
+            // A gate that nobody went through, or a record half written.
             Err(_) => std::fs::remove_dir_all(&self.path)
                 .os(|| format!("cannot remove state directory {}", self.path.display())),
         }

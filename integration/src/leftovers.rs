@@ -41,7 +41,7 @@ impl Traces<'_> {
             found.push(format!("state directory {}", state.display()));
         }
         let cgroup = cgroup_dir(self.cgroup);
-        if cgroup.exists() {
+        if !is_root(self.cgroup) && cgroup.exists() {
             found.push(format!("cgroup {}", cgroup.display()));
         }
         if let Some(pid) = self.pid.filter(|pid| is_alive(*pid)) {
@@ -81,7 +81,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// broken test does not disturb the others.
 pub fn sweep_cgroup(path: &str) {
     let dir = cgroup_dir(path);
-    if !dir.exists() {
+    if is_root(path) || !dir.exists() {
         return;
     }
     let _ = fs::write(dir.join("cgroup.kill"), "1");
@@ -93,6 +93,12 @@ pub fn sweep_cgroup(path: &str) {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Whether a path names the cgroup that holds the whole machine: that of a
+/// bundle whose config has lost its path.
+fn is_root(cgroup: &str) -> bool {
+    cgroup.trim_matches('/').is_empty()
 }
 
 /// A directory and all below it, the deepest first.

@@ -29,5 +29,5 @@ pub use output::Output;
 pub use rows::each;
 pub use runtime::Runtime;
 pub use seen::{find_mount, in_set, mount_at};
-pub use terminal::{ConsoleSocket, Terminal};
 pub use serde_json::{Value, json};
+pub use terminal::{ConsoleSocket, Terminal};

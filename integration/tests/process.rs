@@ -354,9 +354,9 @@ fn a_terminal_needs_a_terminal_or_a_console_socket() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     bundle.set("/process/terminal", true);
-    hako.run(&bundle).fails("terminal");
+    hako.refuses(&bundle, "/process/terminal");
     let output = hako.on_bundle(&["create"], &bundle).output();
-    output.fails("console-socket");
+    output.refuses("/process/terminal");
     hako.verify_gone(&bundle, &output);
 }
 

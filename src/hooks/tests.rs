@@ -20,10 +20,7 @@ fn hooks(kind: Kind, list: Vec<Hook>) -> Hooks {
 
 /// The message of the last of `scripts`, which fails.
 fn failure(scripts: &[&str], timeout: Option<u32>) -> String {
-    let list = scripts
-        .iter()
-        .map(|script| shell(script, timeout))
-        .collect();
+    let list = scripts.iter().map(|script| shell(script, timeout)).collect();
     let hooks = hooks(Kind::CreateRuntime, list);
     let error = run(&hooks, Kind::CreateRuntime, b"{}", Path::new("/tmp")).unwrap_err();
     let pointer = format!("/hooks/createRuntime/{}", scripts.len() - 1);
@@ -47,22 +44,15 @@ fn hook_sees_what_it_shall() {
     assert_eq!(Path::new(read("cwd").trim()), directory.path());
     let mut env: Vec<String> = read("env").lines().map(str::to_owned).collect();
     // Shells add these themselves.
-    env.retain(|line| {
-        !["PWD=", "OLDPWD=", "SHLVL=", "_="]
-            .iter()
-            .any(|own| line.starts_with(own))
-    });
+    env.retain(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own)));
     assert_eq!(env, ["A=b c"]);
     // The state as standard input, and nowhere else.
     assert_eq!(read("fd").matches("memfd:state").count(), 1);
     assert!(read("fd").starts_with("/memfd:state"));
     assert_eq!(read("group").trim(), read("pid").trim());
-    assert_eq!(
-        read("signals").matches("0000000000000000").count(),
-        2,
-        "{}",
-        read("signals")
-    );
+    // The two that glibc keeps for itself do not count.
+    let signals = read("signals").replace("0000000180000000", "0000000000000000");
+    assert_eq!(signals.matches("0000000000000000").count(), 2, "{signals}");
 }
 
 #[test]
@@ -77,10 +67,7 @@ fn failures_are_described() {
     assert!(text.starts_with(start) && text.ends_with(" ms"), "{text}");
     let long = "i=0; while [ $i -lt 9000 ]; do echo line $i; i=$((i+1)); done >&2; exit 1";
     let text = failure(&[long], None);
-    assert!(
-        text.contains("stderr: \"…") && text.ends_with("line 8999\""),
-        "{text}"
-    );
+    assert!(text.contains("stderr: \"…") && text.ends_with("line 8999\""), "{text}");
     assert!(text.len() < 6000);
 }
 
@@ -88,25 +75,15 @@ fn failures_are_described() {
 fn the_first_failure_stops() {
     let _guard = ONE_AT_A_TIME.lock();
     let directory = tempfile::tempdir().unwrap();
-    let list = vec![
-        shell("exit 1", None),
-        shell("touch ran", None),
-        shell("exit 2", None),
-    ];
+    let list = vec![shell("exit 1", None), shell("touch ran", None), shell("exit 2", None)];
     let hooks = hooks(Kind::Poststop, list);
     let ran = directory.path().join("ran");
     run(&hooks, Kind::Poststop, b"{}", directory.path()).unwrap_err();
     assert!(!ran.exists());
     let warnings = run_all_warn(&hooks, Kind::Poststop, b"{}", directory.path());
     assert!(ran.exists());
-    let [first, second] = &warnings[..] else {
-        panic!("{warnings:?}")
-    };
-    assert!(
-        first
-            .to_string()
-            .starts_with("error running poststop hook #0: ")
-    );
+    let [first, second] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(first.to_string().starts_with("error running poststop hook #0: "));
     assert_eq!(second.pointer.as_deref(), Some("/hooks/poststop/2"));
     assert!(run(&hooks, Kind::Poststart, b"{}", directory.path()).is_ok());
 }
@@ -120,10 +97,7 @@ fn timeout_ends_the_whole_group() {
     let started = Instant::now();
     let text = failure(&[&script], Some(1));
     assert!(started.elapsed() < Duration::from_millis(1800));
-    assert!(
-        text.contains("killed after 1") && text.ends_with("its timeout is 1 s"),
-        "{text}"
-    );
+    assert!(text.contains("killed after 1") && text.ends_with("its timeout is 1 s"), "{text}");
     std::thread::sleep(Duration::from_millis(1600));
     assert!(!late.exists());
 }
@@ -133,10 +107,7 @@ fn grandchildren_are_not_waited_for() {
     let _guard = ONE_AT_A_TIME.lock();
     let started = Instant::now();
     failure(&["sleep 3 & exit 1"], None);
-    failure(
-        &["(while :; do echo y; done >&2 & sleep 1; kill $!) & exit 1"],
-        None,
-    );
+    failure(&["(while :; do echo y; done >&2 & sleep 1; kill $!) & exit 1"], None);
     assert!(started.elapsed() < Duration::from_secs(2));
 }
 
@@ -146,18 +117,13 @@ fn hook_that_cannot_be_executed() {
     let mut hook = shell("", None);
     hook.path = "/no/hook".into();
     let kind = Kind::StartContainer;
-    let error = run(&hooks(kind, vec![hook]), kind, b"", Path::new("/no/bundle")).unwrap_err();
+    let error = run(&hooks(kind, vec![hook]), kind, b"", Path::new("/")).unwrap_err();
     let expected = "error running startContainer hook #0: exec: \"/no/hook\": stat /no/hook: \
                     no such file or directory (ENOENT)";
     assert_eq!(error.to_string(), expected);
     let hooks = hooks(Kind::Prestart, vec![shell("", None)]);
     let error = run(&hooks, Kind::Prestart, b"", Path::new("/no/bundle")).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("cannot enter directory /no/bundle"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("cannot enter directory /no/bundle"), "{error}");
 }
 
 fn resolved(json: &str) -> (Hooks, Vec<(String, String)>) {
@@ -165,12 +131,7 @@ fn resolved(json: &str) -> (Hooks, Vec<(String, String)>) {
     let mut faults = Vec::new();
     let hooks = resolve(Some(&spec), &mut |fault| faults.push(fault));
     let faults = faults.into_iter();
-    (
-        hooks,
-        faults
-            .map(|fault| (fault.pointer.unwrap(), fault.message))
-            .collect(),
-    )
+    (hooks, faults.map(|fault| (fault.pointer.unwrap(), fault.message)).collect())
 }
 
 #[test]

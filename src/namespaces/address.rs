@@ -95,9 +95,7 @@ impl Address {
             .attribute(libc::IFA_FLAGS, &self.flags.to_ne_bytes());
         self.attributes
             .iter()
-            .fold(request, |request, (kind, value)| {
-                request.attribute(*kind, value)
-            })
+            .fold(request, |request, (kind, value)| request.attribute(*kind, value))
     }
 }
 

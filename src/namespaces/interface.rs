@@ -54,14 +54,8 @@ fn relocate(interface: &Interface, container: BorrowedFd) -> Result<()> {
     }
     let addresses = addresses(&mut here, link.index)?;
     let mut transfer = Transfer {
-        host: End {
-            socket: here,
-            namespace: host.as_fd(),
-        },
-        container: End {
-            socket: there,
-            namespace: container,
-        },
+        host: End { socket: here, namespace: host.as_fd() },
+        container: End { socket: there, namespace: container },
         link,
         addresses,
     };
@@ -138,19 +132,10 @@ impl Transfer<'_> {
             _ => {}
         }
         let request = transfer(index, link.index, &link.name, self.host.namespace);
-        let mut undone = self
-            .container
-            .socket
-            .execute(&request, String::new)
-            .map(drop);
+        let mut undone = self.container.socket.execute(&request, String::new).map(drop);
         let host = &mut self.host.socket;
         for address in &self.addresses {
-            undone = undone.and(configure(
-                host,
-                link.index,
-                std::slice::from_ref(address),
-                false,
-            ));
+            undone = undone.and(configure(host, link.index, std::slice::from_ref(address), false));
         }
         undone = undone.and(configure(host, link.index, &[], link.up));
         match undone {
@@ -171,9 +156,8 @@ fn transfer(index: u32, new_index: u32, name: &str, namespace: BorrowedFd) -> Re
 /// Gives the interface its addresses back and sets it up if it shall be.
 fn configure(socket: &mut Socket, index: u32, addresses: &[Address], up: bool) -> Result<()> {
     for address in addresses {
-        socket.execute(&address.request(index), || {
-            format!("cannot restore its address {address}")
-        })?;
+        socket
+            .execute(&address.request(index), || format!("cannot restore its address {address}"))?;
     }
     if up {
         let flag = libc::IFF_UP as u32;
@@ -200,9 +184,7 @@ fn find(socket: &mut Socket, key: Key) -> Result<Option<Link>> {
 /// A number that no interface has at the moment.
 fn unused_index(socket: &mut Socket) -> Result<u32> {
     let request = Request::new(libc::RTM_GETLINK, &link_header(0, 0, 0)).dump();
-    let links = socket.execute(&request, || {
-        "cannot list the container's interfaces".to_owned()
-    })?;
+    let links = socket.execute(&request, || "cannot list the container's interfaces".to_owned())?;
     let highest = links.iter().map(|link| Link::read(link).index).max();
     Ok(highest.unwrap_or(0) + 1)
 }
@@ -211,10 +193,7 @@ impl Link {
     fn read(message: &Message) -> Self {
         Self {
             index: message.u32_at(4),
-            name: message
-                .attribute(LINK_HEADER, libc::IFLA_IFNAME)
-                .map(text)
-                .unwrap_or_default(),
+            name: message.attribute(LINK_HEADER, libc::IFLA_IFNAME).map(text).unwrap_or_default(),
             up: message.u32_at(8) & libc::IFF_UP as u32 != 0,
         }
     }
@@ -247,13 +226,8 @@ fn same_namespace(one: BorrowedFd, other: BorrowedFd) -> Result<bool> {
 
 fn name_taken(name: &str) -> Error {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-    Error::os(
-        format!("the container already has an interface called {name}"),
-        libc::EEXIST,
-    )
-    .hint(format!(
-        "choose another name, or let the kernel number it: {stem}%d"
-    ))
+    Error::os(format!("the container already has an interface called {name}"), libc::EEXIST)
+        .hint(format!("choose another name, or let the kernel number it: {stem}%d"))
 }
 
 fn unmovable(error: Error) -> Error {
@@ -316,10 +290,7 @@ mod tests {
     }
 
     fn interface(host: &str, container: &str) -> Interface {
-        Interface {
-            host: host.to_owned(),
-            container: container.to_owned(),
-        }
+        Interface { host: host.to_owned(), container: container.to_owned() }
     }
 
     #[test]
@@ -387,14 +358,8 @@ mod tests {
             let link = find(&mut here, Key::Name("a")).unwrap().unwrap();
             let addresses = addresses(&mut here, link.index).unwrap();
             let mut transfer = Transfer {
-                host: End {
-                    socket: here,
-                    namespace: home.as_fd(),
-                },
-                container: End {
-                    socket: there,
-                    namespace: container,
-                },
+                host: End { socket: here, namespace: home.as_fd() },
+                container: End { socket: there, namespace: container },
                 link,
                 addresses,
             };

@@ -29,12 +29,7 @@ pub struct Request {
 impl Request {
     /// A request of kind `RTM_*` with its fixed header, such as `ifinfomsg`.
     pub fn new(kind: u16, header: &[u8]) -> Self {
-        Self {
-            kind,
-            flags: libc::NLM_F_ACK as u16,
-            body: padded(header),
-            oversized: false,
-        }
+        Self { kind, flags: libc::NLM_F_ACK as u16, body: padded(header), oversized: false }
     }
 
     /// Asks for all objects of the kind instead of one.
@@ -175,9 +170,7 @@ impl Message {
 
     /// The value of the first attribute of a kind.
     pub fn attribute(&self, header: usize, kind: u16) -> Option<&[u8]> {
-        self.attributes(header)
-            .find(|(found, _)| *found == kind)
-            .map(|(_, value)| value)
+        self.attributes(header).find(|(found, _)| *found == kind).map(|(_, value)| value)
     }
 }
 
@@ -193,12 +186,9 @@ impl Answer {
     /// Takes in one datagram, which may hold several messages.
     fn read(&mut self, datagram: &[u8], sequence: u32, what: impl Fn() -> String) -> Result<()> {
         let mut rest = datagram;
-        while let (Some(length), Some(kind), Some(flags), Some(number)) = (
-            u32_at(rest, 0),
-            u16_at(rest, 4),
-            u16_at(rest, 6),
-            u32_at(rest, 8),
-        ) {
+        while let (Some(length), Some(kind), Some(flags), Some(number)) =
+            (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6), u32_at(rest, 8))
+        {
             let length = length as usize;
             let Some(payload) = rest.get(HEADER..length) else {
                 return Err(Error::os(what(), rustix::io::Errno::BADMSG));
@@ -246,11 +236,8 @@ fn explanation(flags: u16, payload: &[u8]) -> Option<String> {
         return None;
     }
     // The error number, then the refused request: whole, or its header alone.
-    let request = if flags & libc::NLM_F_CAPPED as u16 != 0 {
-        HEADER
-    } else {
-        u32_at(payload, 4)? as usize
-    };
+    let request =
+        if flags & libc::NLM_F_CAPPED as u16 != 0 { HEADER } else { u32_at(payload, 4)? as usize };
     let start = aligned(request).checked_add(4)?;
     attributes(payload.get(start..)?)
         .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
@@ -259,10 +246,7 @@ fn explanation(flags: u16, payload: &[u8]) -> Option<String> {
 
 /// A string attribute without its terminator.
 pub fn text(value: &[u8]) -> String {
-    let end = value
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(value.len());
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
     String::from_utf8_lossy(&value[..end]).into_owned()
 }
 
@@ -320,19 +304,12 @@ mod tests {
     fn oversized_attribute_is_refused_not_cut() {
         let request = Request::new(16, &[]).attribute(3, &vec![0; 65533]);
         assert!(request.oversized);
-        assert!(
-            !Request::new(16, &[])
-                .attribute(3, &vec![0; 65531])
-                .oversized
-        );
+        assert!(!Request::new(16, &[]).attribute(3, &vec![0; 65531]).oversized);
     }
 
     #[test]
     fn attributes_stop_at_nonsense() {
-        let good = Request::new(0, &[])
-            .attribute(1, b"x")
-            .attribute(2, b"yz")
-            .body;
+        let good = Request::new(0, &[]).attribute(1, b"x").attribute(2, b"yz").body;
         let seen: Vec<_> = attributes(&good).collect();
         assert_eq!(seen, [(1, &b"x"[..]), (2, &b"yz"[..])]);
         // A length beyond the end, and a length shorter than its own header.

@@ -99,8 +99,11 @@ fn set_personality(persona: u64) -> Result<()> {
 /// Which signals the caller had ignored stands in the process's status; where
 /// that cannot be read, all are reset.
 fn reset_signals() -> Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status
+    let mut buffer = [0; 4096];
+    let length = rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(file, &mut buffer))
+        .unwrap_or(0);
+    let ignored = String::from_utf8_lossy(&buffer[..length])
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
@@ -151,7 +154,7 @@ fn own_standard_streams(user: &User) {
     for stream in [streams.0, streams.1, streams.2] {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-        let is_ours = kind.is_fifo() || kind.is_socket() || rustix::termios::isatty(stream);
+        let is_ours = kind.is_fifo() || kind.is_socket() || (kind.is_char_device() && rustix::termios::isatty(stream));
         if is_ours && stat.st_uid != user.uid {
             let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(user.uid)), None);
         }

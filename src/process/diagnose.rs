@@ -24,8 +24,8 @@ const INTERPRETERS: usize = 5;
 /// Finds the program `name` as execvp(3) does, but without its habit of giving
 /// files of unknown format to a shell: a name with a slash is itself the path,
 /// any other is looked for in the directories of `path_variable` (the value of
-/// `PATH`), in which nothing means `.`. Relative paths start at `cwd`, and a
-/// relative one may be returned.
+/// `PATH`), in which nothing means `.`. Relative paths start at `cwd`, where
+/// the program will be executed: the path that is returned may be relative.
 ///
 /// # Errors
 /// `exec: "NAME": executable file not found in $PATH`, or what [`explain`] says
@@ -42,19 +42,18 @@ pub fn find_executable(name: &str, path_variable: Option<&str>, cwd: &Path) -> R
     for directory in path_variable.unwrap_or(DEFAULT_PATH).split(':') {
         let directory = if directory.is_empty() { "." } else { directory };
         let candidate = Path::new(directory).join(name);
-        match check(&cwd.join(&candidate)) {
+        let path = cwd.join(&candidate);
+        match check(&path) {
             Ok(()) => return Ok(candidate),
-            Err(Errno::ACCESS) if stat(&cwd.join(&candidate)).is_ok_and(is_regular) => {
-                denied.get_or_insert(candidate);
+            Err(Errno::ACCESS) if stat(&path).is_ok_and(is_regular) => {
+                denied.get_or_insert(path);
             }
-            _ => {}
+            Err(_) => {}
         }
     }
     Err(match denied {
-        Some(candidate) => explain(libc::EACCES, &cwd.join(candidate), name),
-        None => Error::new(format!(
-            "exec: {name:?}: executable file not found in $PATH"
-        )),
+        Some(path) => explain(libc::EACCES, &path, name),
+        None => Error::new(format!("exec: {name:?}: executable file not found in $PATH")),
     })
 }
 
@@ -186,11 +185,8 @@ fn not_permitted(path: &Path, status: &Stat) -> Option<Error> {
     let mount = rustix::fs::statvfs(path).ok()?;
     if mount.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return Some(
-            Error::os(
-                format!("{} lies on a noexec mount", path.display()),
-                libc::EACCES,
-            )
-            .hint("mount it without the option noexec, or put the program elsewhere"),
+            Error::os(format!("{} lies on a noexec mount", path.display()), libc::EACCES)
+                .hint("mount it without the option noexec, or put the program elsewhere"),
         );
     }
     access(path).err()?;
@@ -275,11 +271,7 @@ fn program(errno: i32, file: &OwnedFd, depth: usize) -> Error {
     let text = String::from_utf8_lossy(&name);
     error.message = format!("its dynamic loader {text:?}{}", error.message);
     if error.errno == Some(libc::ENOENT) {
-        let library = if text.contains("musl") {
-            "musl"
-        } else {
-            "glibc"
-        };
+        let library = if text.contains("musl") { "musl" } else { "glibc" };
         error = error.hint(format!(
             "the program is linked with {library}: use an image that has it, or link it statically"
         ));
@@ -298,10 +290,7 @@ fn foreign(errno: i32, machine: Machine) -> Error {
         .hint("register the emulator in binfmt_misc with flag F, which opens it on the host");
     }
     let error = Error::os(
-        format!(
-            "it is built for {machine}, but this machine is {}",
-            Machine::NATIVE
-        ),
+        format!("it is built for {machine}, but this machine is {}", Machine::NATIVE),
         errno,
     );
     match (machine.platform(), Machine::NATIVE.platform()) {
@@ -327,11 +316,7 @@ fn unknown_format(head: &[u8]) -> Error {
 
 /// A regular file that the effective ids may execute.
 fn check(path: &Path) -> Result<(), Errno> {
-    if is_regular(stat(path)?) {
-        access(path)
-    } else {
-        Err(Errno::ACCESS)
-    }
+    if is_regular(stat(path)?) { access(path) } else { Err(Errno::ACCESS) }
 }
 
 fn stat(path: &Path) -> Result<Stat, Errno> {

@@ -72,11 +72,7 @@ impl Machine {
         } else {
             0
         },
-        bits: if cfg!(target_pointer_width = "64") {
-            64
-        } else {
-            32
-        },
+        bits: if cfg!(target_pointer_width = "64") { 64 } else { 32 },
         big_endian: cfg!(target_endian = "big"),
     };
 
@@ -86,9 +82,7 @@ impl Machine {
     }
 
     fn known(self) -> Option<(u16, &'static str, &'static str)> {
-        MACHINES
-            .into_iter()
-            .find(|(number, ..)| *number == self.number)
+        MACHINES.into_iter().find(|(number, ..)| *number == self.number)
     }
 }
 
@@ -125,11 +119,7 @@ impl Elf {
             _ => return None,
         };
         let field = |offset, length| number(&header, offset, length, big_endian);
-        let machine = Machine {
-            number: field(18, 2)? as u16,
-            bits,
-            big_endian,
-        };
+        let machine = Machine { number: field(18, 2)? as u16, bits, big_endian };
         let (table, entry, count) = if bits == 64 {
             (field(32, 8)?, field(54, 2)?, field(56, 2)?)
         } else {
@@ -137,16 +127,11 @@ impl Elf {
         };
         let length = entry.checked_mul(count)?.min(TABLE_MAX);
         let segments = read_at(table, length);
-        let interpreter = (entry > 0)
-            .then(|| segments.chunks_exact(entry as usize))
-            .and_then(|mut segments| {
+        let interpreter =
+            (entry > 0).then(|| segments.chunks_exact(entry as usize)).and_then(|mut segments| {
                 segments.find_map(|segment| interpreter(segment, machine, &read_at))
             });
-        Some(Elf {
-            machine,
-            kind: field(16, 2)? as u16,
-            interpreter,
-        })
+        Some(Elf { machine, kind: field(16, 2)? as u16, interpreter })
     }
 }
 
@@ -174,11 +159,7 @@ fn interpreter(
 fn number(bytes: &[u8], offset: usize, length: usize, big_endian: bool) -> Option<u64> {
     let field = bytes.get(offset..offset + length)?;
     let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-    Some(if big_endian {
-        field.iter().fold(0, add)
-    } else {
-        field.iter().rev().fold(0, add)
-    })
+    Some(if big_endian { field.iter().fold(0, add) } else { field.iter().rev().fold(0, add) })
 }
 
 #[cfg(test)]
@@ -208,9 +189,7 @@ pub mod tests {
 
     fn parse(file: &[u8]) -> Option<Elf> {
         Elf::read(|offset, length| {
-            let start = usize::try_from(offset)
-                .unwrap_or(usize::MAX)
-                .min(file.len());
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(file.len());
             let end = start.saturating_add(length as usize).min(file.len());
             file[start..end].to_vec()
         })
@@ -222,10 +201,7 @@ pub mod tests {
         assert_eq!(elf.machine.to_string(), "aarch64 (64 bits, little endian)");
         assert_eq!(elf.interpreter.as_deref(), Some(&b"/lib/ld.so"[..]));
         assert_eq!(parse(&program(62, None)).unwrap().interpreter, None);
-        assert_eq!(
-            parse(&program(9999, None)).unwrap().machine.platform(),
-            None
-        );
+        assert_eq!(parse(&program(9999, None)).unwrap().machine.platform(), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::devices::{self, EMPTY_BOTH, open_tree};
 use super::mount::{Prepared, clone_tree};
 use super::overlay;
-use super::path::Root;
+use super::path::{Root, retire};
 use super::plan::{Op, RootSource};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
@@ -84,14 +84,7 @@ impl Op {
                     .os(|| "cannot set the propagation of the root")
             }
             Op::Mount(mount) => mount.apply(workspace.root()?, prepared),
-            Op::Devices(devices) => devices
-                .iter()
-                .try_for_each(|device| {
-                    devices::make(workspace.root()?, device).map_err(|error| match &device.pointer {
-                        Some(pointer) => error.at(pointer.clone()),
-                        None => error,
-                    })
-                }),
+            Op::Devices(devices) => devices::make_all(workspace.root()?, devices),
             Op::DeviceLinks => devices::make_links(workspace.root()?),
             Op::CreateDirectory(path) => workspace.root()?.create_directory(path).map(drop),
             Op::ReadonlyMount(path) => match workspace.root()?.lookup(path)? {
@@ -150,7 +143,10 @@ fn mask(workspace: &mut Workspace, path: &Path) -> Result<()> {
     }
     .os(|| format!("cannot make a cover for {}", path.display()))?;
     rustix::mount::move_mount(&cover, "", &target, "", EMPTY_BOTH)
-        .os(|| format!("cannot cover {}", path.display()))
+        .os(|| format!("cannot cover {}", path.display()))?;
+    retire(cover);
+    retire(target);
+    Ok(())
 }
 
 /// All masks share one source.
@@ -192,7 +188,10 @@ fn readonly_path(root: &Root, path: &Path) -> Result<()> {
     let tree = clone_tree(&target, true).os(|| format!("cannot clone the mount of {}", path.display()))?;
     make_readonly(tree.as_fd(), true)?;
     rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
-        .os(|| format!("cannot attach it at {}", path.display()))
+        .os(|| format!("cannot attach it at {}", path.display()))?;
+    retire(tree);
+    retire(target);
+    Ok(())
 }
 
 fn make_readonly(mount: BorrowedFd, recursive: bool) -> Result<()> {

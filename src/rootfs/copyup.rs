@@ -107,11 +107,7 @@ impl Level {
     fn copy(&self, name: &CStr) -> Result<Step, Errno> {
         let from = self.entries.fd()?;
         let to = self.to.as_fd();
-        let status = status(
-            from,
-            name,
-            AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-        )?;
+        let status = status(from, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)?;
         // Not by device number: overlayfs gives its files those of its layers.
         if status.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
             return Ok(Step::Copied);
@@ -270,28 +266,19 @@ fn copy_xattrs(from: BorrowedFd, to: BorrowedFd) {
 }
 
 fn ids(status: &Statx) -> (Option<Uid>, Option<Gid>) {
-    (
-        Some(Uid::from_raw(status.stx_uid)),
-        Some(Gid::from_raw(status.stx_gid)),
-    )
+    (Some(Uid::from_raw(status.stx_uid)), Some(Gid::from_raw(status.stx_gid)))
 }
 
 /// Permission bits. A program that did not get its owner must not run with the
 /// rights of the one that it got instead.
 fn mode(status: &Statx, owned: bool) -> Mode {
     let mode = Mode::from_raw_mode((status.stx_mode & 0o7777).into());
-    if owned {
-        mode
-    } else {
-        mode.difference(Mode::SUID | Mode::SGID)
-    }
+    if owned { mode } else { mode.difference(Mode::SUID | Mode::SGID) }
 }
 
 fn times(status: &Statx) -> Timestamps {
-    let timespec = |time: StatxTimestamp| Timespec {
-        tv_sec: time.tv_sec,
-        tv_nsec: time.tv_nsec.into(),
-    };
+    let timespec =
+        |time: StatxTimestamp| Timespec { tv_sec: time.tv_sec, tv_nsec: time.tv_nsec.into() };
     Timestamps {
         last_access: timespec(status.stx_atime),
         last_modification: timespec(status.stx_mtime),
@@ -336,14 +323,8 @@ mod tests {
             fs::set_permissions(from.join("a"), fs::Permissions::from_mode(0o1500)).unwrap();
             fs::set_permissions(from, fs::Permissions::from_mode(0o751)).unwrap();
             symlink("/etc/passwd", from.join("link")).unwrap();
-            rustix::fs::mknodat(
-                rustix::fs::CWD,
-                from.join("fifo"),
-                FileType::Fifo,
-                Mode::RWXU,
-                0,
-            )
-            .unwrap();
+            rustix::fs::mknodat(rustix::fs::CWD, from.join("fifo"), FileType::Fifo, Mode::RWXU, 0)
+                .unwrap();
         };
         copied(fill, |from, to, result| {
             result.unwrap();

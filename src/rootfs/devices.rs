@@ -123,37 +123,56 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
     devices
 }
 
-/// Makes one device node below the container's root.
-pub fn make(root: &Root, device: &Device) -> Result<()> {
-    let (parent, name) = root.create_parent(&device.path)?;
-    if let Some(existing) = root.lookup_in(&parent, &name)? {
-        return accept_existing(device, &existing);
+/// Makes device nodes below the container's root.
+pub fn make_all(root: &Root, devices: &[Device]) -> Result<()> {
+    let mut opened: Option<(&Path, OwnedFd)> = None;
+    for device in devices {
+        let directory = device.path.parent().unwrap_or(Path::new("/"));
+        // Most are in the same directory.
+        let parent = match opened.take() {
+            Some((path, fd)) if path == directory => fd,
+            _ => root.create_directory(directory)?,
+        };
+        make(root, &parent, device).map_err(|error| match &device.pointer {
+            Some(pointer) => error.at(pointer.clone()),
+            None => error,
+        })?;
+        opened = Some((directory, parent));
     }
+    Ok(())
+}
+
+fn make(root: &Root, parent: &OwnedFd, device: &Device) -> Result<()> {
+    let Some(name) = device.path.file_name() else {
+        return Err(Error::new(format!("{} is not a device path", device.path.display())));
+    };
     if device.bind {
-        return bind_from_host(root, device);
+        return match root.lookup_in(parent, name)? {
+            Some(existing) => accept_existing(device, &existing),
+            None => bind_from_host(root, device),
+        };
     }
     let kind = match device.kind {
         'c' => FileType::CharacterDevice,
         'b' => FileType::BlockDevice,
         _ => FileType::Fifo,
     };
-    rustix::fs::mknodat(
-        &parent,
-        &name,
-        kind,
-        Mode::from_raw_mode(device.mode),
-        rustix::fs::makedev(device.major, device.minor),
-    )
-    .os(|| format!("cannot make device {device}"))?;
+    let mode = Mode::from_raw_mode(device.mode);
+    let number = rustix::fs::makedev(device.major, device.minor);
+    match rustix::fs::mknodat(parent, name, kind, mode, number) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::EXIST) => {
+            return match root.lookup_in(parent, name)? {
+                Some(existing) => accept_existing(device, &existing),
+                None => Err(Error::new(format!("cannot make device {device}: it vanished"))),
+            };
+        }
+        Err(errno) => return Err(Error::os(format!("cannot make device {device}"), errno)),
+    }
     if (device.uid, device.gid) != (0, 0) {
-        rustix::fs::chownat(
-            &parent,
-            &name,
-            Some(Uid::from_raw(device.uid)),
-            Some(Gid::from_raw(device.gid)),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-        .os(|| format!("cannot give device {device} to {}:{}", device.uid, device.gid))?;
+        let owner = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+        rustix::fs::chownat(parent, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
+            .os(|| format!("cannot give device {device} to {}:{}", device.uid, device.gid))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use super::copyup;
 use super::devices::EMPTY_BOTH;
-use super::path::{Root, is_on};
+use super::path::{Root, is_on, retire};
 use super::plan::{Mount, MountKind};
 use crate::error::{Context, Error, Result};
 use crate::namespaces;
@@ -73,7 +73,7 @@ impl Mount {
                     return Err(Error::new(format!("source {} was not opened", source.display())));
                 };
                 let target = self.target(root, prepared.is_directory)?;
-                self.attach(&tree, &target)
+                self.attach(tree, target)
             }
             MountKind::New { filesystem, source, superblock, data } => {
                 let target = self.target(root, true)?;
@@ -92,7 +92,9 @@ impl Mount {
                 }
                 rustix::mount::fsconfig_create(&context)
                     .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
-                self.finish_new(&context, &target, prepared.idmap.as_ref())
+                self.finish_new(&context, target, prepared.idmap.as_ref())?;
+                retire(context);
+                Ok(())
             }
             MountKind::Remount { superblock, data, mount_only } => {
                 let target = self.target(root, true)?;
@@ -104,7 +106,7 @@ impl Mount {
         }
     }
 
-    fn finish_new(&self, context: &OwnedFd, target: &OwnedFd, idmap: Option<&OwnedFd>) -> Result<()> {
+    fn finish_new(&self, context: &OwnedFd, target: OwnedFd, idmap: Option<&OwnedFd>) -> Result<()> {
         let mut set = (self.recursive.set & !self.attributes.clear) | self.attributes.set;
         // What is to be filled cannot be read-only yet.
         let late = if self.copy_up { set & libc::MOUNT_ATTR_RDONLY } else { 0 };
@@ -128,7 +130,7 @@ impl Mount {
         if late != 0 {
             change(tree.as_fd(), false, &MountAttributes { set: late, ..Default::default() })?;
         }
-        self.attach(&tree, target)
+        self.attach(tree, target)
     }
 
     /// Where the mount goes, created if it is missing.
@@ -175,12 +177,15 @@ impl Mount {
         Ok(())
     }
 
-    fn attach(&self, tree: &OwnedFd, target: &OwnedFd) -> Result<()> {
-        rustix::mount::move_mount(tree, "", target, "", EMPTY_BOTH).map_err(|errno| match errno {
-            Errno::NOTDIR => Error::os(self.describe_mismatch(tree, target), errno)
+    fn attach(&self, tree: OwnedFd, target: OwnedFd) -> Result<()> {
+        rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH).map_err(|errno| match errno {
+            Errno::NOTDIR => Error::os(self.describe_mismatch(&tree, &target), errno)
                 .hint("a directory can be mounted onto a directory only, and a file onto a file"),
             errno => Error::os(format!("cannot attach it at {}", self.destination.display()), errno),
-        })
+        })?;
+        retire(tree);
+        retire(target);
+        Ok(())
     }
 
     fn describe_mismatch(&self, tree: &OwnedFd, target: &OwnedFd) -> String {

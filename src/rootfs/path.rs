@@ -9,9 +9,9 @@ use crate::error::{Context, Error, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Symbolic links followed while creating a path, as in the kernel.
 const LINK_LIMIT: usize = 40;
@@ -92,18 +92,26 @@ impl Root {
         Ok((self.create_directory(parent)?, name.to_owned()))
     }
 
+    /// Creates a path that is known to be missing, from the deepest directory
+    /// that is there.
     fn create(&self, path: &Path, links: &mut usize) -> Result<OwnedFd> {
-        let mut done = PathBuf::from("/");
-        let mut directory = self.open_path(&done, ResolveFlags::empty()).map_err(|e| creation(path, e))?;
-        for component in path.components() {
-            let Component::Normal(name) = component else { continue };
-            let step = done.join(name);
-            directory = match self.open_path(&step, ResolveFlags::empty()) {
-                Ok(fd) => fd,
-                Err(Errno::NOENT) => self.create_component(&directory, name, &step, links)?,
-                Err(errno) => return Err(creation(path, errno)),
+        let mut missing = Vec::new();
+        let mut present = path;
+        let mut directory = loop {
+            let (Some(parent), Some(name)) = (present.parent(), present.file_name()) else {
+                return Err(creation(path, Errno::NOENT));
             };
-            done = step;
+            missing.push((present, name));
+            present = parent;
+            match self.open_path(parent, ResolveFlags::empty()) {
+                Ok(fd) => break fd,
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(creation(path, errno)),
+            }
+        };
+        for (step, name) in missing.into_iter().rev() {
+            let created = self.create_component(&directory, name, step, links)?;
+            retire(std::mem::replace(&mut directory, created));
         }
         Ok(directory)
     }
@@ -122,8 +130,11 @@ impl Root {
                 }
                 let target = rustix::fs::readlinkat(parent, name, Vec::new()).map_err(|e| creation(step, e))?;
                 let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                let target = step.parent().unwrap_or(Path::new("/")).join(target);
-                self.create(&super::plan::clean(&target), links)
+                let target = super::plan::clean(&step.parent().unwrap_or(Path::new("/")).join(target));
+                match self.lookup(&target)? {
+                    Some(fd) => Ok(fd),
+                    None => self.create(&target, links),
+                }
             }
             Err(errno) => Err(creation(step, errno)),
         }
@@ -172,6 +183,16 @@ impl Root {
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Lets go of a descriptor without closing it. Init closes everything with one
+/// system call when the container has been created; only when there are very
+/// many of them are they closed one by one.
+pub fn retire(fd: OwnedFd) {
+    const FEW: i32 = 128;
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
     }
 }
 

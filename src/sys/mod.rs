@@ -3,6 +3,7 @@
 
 mod child;
 mod clone;
+mod entry;
 mod exec;
 mod exit;
 mod keyring;
@@ -16,11 +17,12 @@ mod signal;
 
 pub use child::{keep_exit_statuses, pidfd_send_signal};
 pub use clone::{Clone3, Cloned, clone3};
+pub use entry::prepare_process;
 pub use exec::{close_all_but, cloexec_from, execute_fd, take_inherited, wipe_environment};
 pub use exit::exit_now;
 pub use keyring::join_session_keyring;
 pub use limit::prlimit;
-pub use mount::{MountAttributes, mount_setattr, statfs_is_readonly};
+pub use mount::{MountAttributes, mount_setattr};
 pub use namespace::{interface_up, namespace_type, set_domainname};
 pub use netlink::netlink_explain;
 pub use numa::set_mempolicy;

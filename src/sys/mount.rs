@@ -1,4 +1,4 @@
-//! mount_setattr(2) and statfs(2) details.
+//! mount_setattr(2).
 
 use super::result;
 use rustix::io::Errno;
@@ -56,10 +56,4 @@ pub fn mount_setattr(
         )
     })
     .map(drop)
-}
-
-/// Whether `path` lies on a read-only mount.
-pub fn statfs_is_readonly(path: &CStr) -> bool {
-    rustix::fs::statvfs(path)
-        .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }

@@ -73,11 +73,7 @@ fn interpreter_of_an_interpreter() {
 
 #[test]
 fn programs() {
-    let (native, foreign) = if cfg!(target_arch = "x86_64") {
-        (62, 183)
-    } else {
-        (183, 62)
-    };
+    let (native, foreign) = if cfg!(target_arch = "x86_64") { (62, 183) } else { (183, 62) };
     let built_for = "exec: \"x\": it is built for ";
     let (_directory, path) = file(&elf_program(foreign, None), 0o755);
     let error = execute(&path);
@@ -199,12 +195,9 @@ fn path_look_up() {
     assert_eq!(find_executable("x", Some(&both), cwd).unwrap(), program);
     let error = find_executable("x", Some(first), cwd).unwrap_err();
     says(&error, "exec: \"x\": ", "permission denied");
-    for (name, path) in [
-        ("y", Some(both.as_str())),
-        ("", None),
-        ("x", Some("/no")),
-        ("etc", Some("/")),
-    ] {
+    for (name, path) in
+        [("y", Some(both.as_str())), ("", None), ("x", Some("/no")), ("etc", Some("/"))]
+    {
         let error = find_executable(name, path, cwd).unwrap_err();
         let expected = format!("exec: {name:?}: executable file not found in $PATH");
         assert_eq!(error.to_string(), expected);
@@ -220,9 +213,5 @@ fn path_look_up() {
     let start = "exec: \"/no/x\": stat /no/x: no such file or directory";
     says(&error, start, "");
     let error = find_executable("/etc", None, cwd).unwrap_err();
-    says(
-        &error,
-        "exec: \"/etc\": is a directory: permission denied",
-        "",
-    );
+    says(&error, "exec: \"/etc\": is a directory: permission denied", "");
 }

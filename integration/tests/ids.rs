@@ -1,0 +1,71 @@
+//! Container ids: they become names of directories, so most texts are none.
+
+use hako_integration::{Runtime, each};
+use std::fs;
+
+#[test]
+fn invalid_ids_are_refused_by_every_command() {
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    bundle.save();
+    // If an id were taken for a path, it would lead here, or to the state itself.
+    let victim = hako.file("victim/state.json", "precious");
+    fs::create_dir_all(hako.root().join("inner")).unwrap();
+    let long = "x".repeat(300);
+    let ids = [
+        "../victim", "a/b", "inner/../../victim", "/", "/tmp", "", " ", "a b", ".", "..", "...", "-x",
+        "--", "x\n", "\nx", "x\ty", ".hidden", "-", "+x", "_x", "ü", "x\u{7f}", "a\\b", "a:b", "a*", "$HOME",
+        &long,
+    ];
+    let commands: [&[&str]; 7] = [
+        &["create", "--bundle", bundle.dir().to_str().unwrap()],
+        &["run", "--bundle", bundle.dir().to_str().unwrap()],
+        &["start"],
+        &["state"],
+        &["kill"],
+        &["delete"],
+        &["delete", "--force"],
+    ];
+    each(ids, |id| {
+        for words in commands {
+            // With `--` even an id that looks like an option is an id.
+            for separated in [false, true] {
+                let mut command = hako.command(words);
+                if separated {
+                    command = command.arg("--");
+                }
+                let output = command.arg(id).output();
+                output.fails("");
+                assert_eq!(output.stdout, "", "{output}");
+            }
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        let left: Vec<_> = fs::read_dir(hako.root()).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "only `inner` was there: {left:?}");
+    });
+}
+
+#[test]
+fn valid_ids_are_accepted_as_they_are() {
+    let hako = Runtime::new();
+    let longest = "x".repeat(255);
+    each(["a", "0", "A.b_c+d-e", "x.", "1.2.3", "UPPER", &longest], |id| {
+        let mut bundle = hako.bundle();
+        bundle.inspector("sleep 0").save();
+        let words = ["create", "--bundle", bundle.dir().to_str().unwrap(), id];
+        let _ = hako.command(&words).output().ok();
+        assert_eq!(hako.command(&["state", id]).output().ok().json()["id"], *id);
+        let _ = hako.command(&["start", id]).output().ok();
+        let _ = hako.command(&["delete", "--force", id]).output().ok();
+        hako.command(&["state", id]).output().fails("does not exist");
+    });
+}
+
+#[test]
+fn delete_by_force_of_an_unknown_id_succeeds() {
+    let hako = Runtime::new();
+    let _ = hako.command(&["delete", "--force", "never-was"]).output().ok();
+    fs::create_dir_all(hako.root()).unwrap();
+    let _ = hako.command(&["delete", "--force", "never-was"]).output().ok();
+    assert_eq!(fs::read_dir(hako.root()).unwrap().count(), 0);
+}

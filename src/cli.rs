@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 /// hako (箱): an OCI container runtime
 #[derive(Debug, Parser)]
-#[command(name = "hako", disable_version_flag = true, disable_help_subcommand = true, args_override_self = true)]
+#[command(
+    name = "hako",
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
 pub struct Cli {
     /// Options of every command
     #[command(flatten)]

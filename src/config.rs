@@ -1,6 +1,8 @@
 //! Reading `config.json`: bytes to a specification, with every complaint a
 //! reader would want.
 
+mod required;
+
 use crate::error::{Context, Error, Result};
 use crate::plan::closest;
 use oci_spec::runtime::Spec;
@@ -24,6 +26,8 @@ pub struct Config {
     pub spec: Spec,
     /// Unknown keys, unknown capabilities.
     pub warnings: Vec<String>,
+    /// Required values that are missing.
+    pub faults: Vec<Error>,
 }
 
 /// Reads a configuration file.
@@ -43,7 +47,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
         let error = Error::os(format!("cannot open {shown}"), errno);
         match errno {
-            rustix::io::Errno::NOENT => error.hint("a bundle is a directory with config.json; hako spec writes one"),
+            rustix::io::Errno::NOENT => {
+                error.hint("a bundle is a directory with config.json; hako spec writes one")
+            }
             _ => error,
         }
     })?;
@@ -52,7 +58,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         return Err(Error::new(format!("{shown} is not a regular file")));
     }
     if stat.st_size as u64 > LARGEST {
-        return Err(Error::new(format!("{shown} is {} bytes, more than the {LARGEST} allowed", stat.st_size)));
+        return Err(Error::new(format!(
+            "{shown} is {} bytes, more than the {LARGEST} allowed",
+            stat.st_size
+        )));
     }
     let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
     std::fs::File::from(fd)
@@ -64,6 +73,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses a configuration.
 pub fn parse(bytes: &[u8]) -> Result<Config> {
+    // The types would take a list of values in the order of their fields.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::new("config.json is not valid JSON: it must be an object"));
+    }
     let mut unknown = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed: Result<Spec, _> =
@@ -78,7 +91,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
         spec.set_linux(serde_json::from_str("{}").ok());
     }
     warnings.extend(unknown.iter().map(|path| unknown_key(path)));
-    Ok(Config { spec, warnings })
+    Ok(Config { spec, warnings, faults: required::missing(bytes) })
 }
 
 /// The cold path, after the first attempt failed: makes up for what the
@@ -125,7 +138,8 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 fn drop_unknown_capabilities(document: &mut Value, warnings: &mut Vec<String>) {
     let sets = document.pointer_mut("/process/capabilities").and_then(Value::as_object_mut);
     let mut unknown = Vec::new();
-    for list in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
+    for list in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut)
+    {
         list.retain(|name| {
             let known = oci_spec::runtime::Capability::deserialize(name).is_ok();
             if let (false, Some(name)) = (known, name.as_str()) {
@@ -137,7 +151,8 @@ fn drop_unknown_capabilities(document: &mut Value, warnings: &mut Vec<String>) {
     unknown.sort();
     unknown.dedup();
     if !unknown.is_empty() {
-        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+        warnings
+            .push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     }
 }
 
@@ -156,15 +171,82 @@ fn rename_scheduler_flags(document: &mut Value) {
 
 /// Keys of `config.json` that are worth suggesting for a misspelt one.
 const KNOWN_KEYS: &[&str] = &[
-    "ociVersion", "process", "root", "hostname", "domainname", "mounts", "hooks", "annotations", "linux",
-    "terminal", "consoleSize", "user", "args", "env", "cwd", "capabilities", "rlimits", "noNewPrivileges",
-    "apparmorProfile", "selinuxLabel", "oomScoreAdj", "scheduler", "ioPriority", "execCPUAffinity", "uid", "gid",
-    "umask", "additionalGids", "path", "readonly", "destination", "type", "source", "options", "uidMappings",
-    "gidMappings", "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
-    "timeout", "namespaces", "devices", "cgroupsPath", "resources", "rootfsPropagation", "seccomp", "sysctl",
-    "maskedPaths", "readonlyPaths", "mountLabel", "intelRdt", "memoryPolicy", "personality", "timeOffsets",
-    "netDevices", "bounding", "effective", "inheritable", "permitted", "ambient", "fileMode", "major", "minor",
-    "hostID", "containerID", "size", "memory", "cpu", "pids", "blockIO", "hugepageLimits", "rdma", "unified",
+    "ociVersion",
+    "process",
+    "root",
+    "hostname",
+    "domainname",
+    "mounts",
+    "hooks",
+    "annotations",
+    "linux",
+    "terminal",
+    "consoleSize",
+    "user",
+    "args",
+    "env",
+    "cwd",
+    "capabilities",
+    "rlimits",
+    "noNewPrivileges",
+    "apparmorProfile",
+    "selinuxLabel",
+    "oomScoreAdj",
+    "scheduler",
+    "ioPriority",
+    "execCPUAffinity",
+    "uid",
+    "gid",
+    "umask",
+    "additionalGids",
+    "path",
+    "readonly",
+    "destination",
+    "type",
+    "source",
+    "options",
+    "uidMappings",
+    "gidMappings",
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+    "timeout",
+    "namespaces",
+    "devices",
+    "cgroupsPath",
+    "resources",
+    "rootfsPropagation",
+    "seccomp",
+    "sysctl",
+    "maskedPaths",
+    "readonlyPaths",
+    "mountLabel",
+    "intelRdt",
+    "memoryPolicy",
+    "personality",
+    "timeOffsets",
+    "netDevices",
+    "bounding",
+    "effective",
+    "inheritable",
+    "permitted",
+    "ambient",
+    "fileMode",
+    "major",
+    "minor",
+    "hostID",
+    "containerID",
+    "size",
+    "memory",
+    "cpu",
+    "pids",
+    "blockIO",
+    "hugepageLimits",
+    "rdma",
+    "unified",
 ];
 
 fn unknown_key(path: &str) -> String {
@@ -191,7 +273,9 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_by_its_pointer() {
-        let error = parse(br#"{"ociVersion": "1.0.0", "process": {"cwd": "/", "user": {"uid": "0"}}}"#).unwrap_err();
+        let error =
+            parse(br#"{"ociVersion": "1.0.0", "process": {"cwd": "/", "user": {"uid": "0"}}}"#)
+                .unwrap_err();
         assert_eq!(error.pointer.as_deref(), Some("/process/user/uid"));
     }
 
@@ -204,7 +288,15 @@ mod tests {
 
     #[test]
     fn damaged_documents_are_refused() {
-        for text in ["", "{", "[]", "nul", "{\"ociVersion\": 1}", "{} {}", "{\"process\": {\"user\": {\"uid\": -1}}}"] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "nul",
+            "{\"ociVersion\": 1}",
+            "{} {}",
+            "{\"process\": {\"user\": {\"uid\": -1}}}",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
         let deep = "[".repeat(100_000);

@@ -42,10 +42,7 @@ impl Error {
 
     /// A failed system call.
     pub fn os(message: impl Into<String>, errno: impl Errno) -> Self {
-        Self {
-            errno: errno.raw(),
-            ..Self::new(message)
-        }
+        Self { errno: errno.raw(), ..Self::new(message) }
     }
 
     /// Says what was being done when this happened (called on the way up).

@@ -17,18 +17,12 @@ pub struct Host {
 impl Host {
     /// The machine hako runs on.
     pub fn probe() -> Result<Self> {
-        Ok(Self {
-            capabilities: crate::process::own_permitted()?,
-            ..Self::default()
-        })
+        Ok(Self { capabilities: crate::process::own_permitted()?, ..Self::default() })
     }
 
     /// A made-up machine: privileged, unified cgroup v2, hako in `/`.
     pub fn example() -> Self {
-        let host = Self {
-            capabilities: u64::MAX >> 23,
-            ..Self::default()
-        };
+        let host = Self { capabilities: u64::MAX >> 23, ..Self::default() };
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
         let _ = host.own_cgroup.set(PathBuf::from("/"));
         host
@@ -42,7 +36,7 @@ impl Host {
         let found = self.hierarchy.get_or_init(|| {
             ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
                 .into_iter()
-                .find(|path| statfs(*path).is_ok_and(|fs| fs.f_type as i64 == libc::CGROUP2_SUPER_MAGIC))
+                .find(|path| statfs(*path).is_ok_and(|fs| fs.f_type == libc::CGROUP2_SUPER_MAGIC))
                 .map(PathBuf::from)
         });
         found.as_deref().ok_or_else(|| {
@@ -56,7 +50,8 @@ impl Host {
         if let Some(path) = self.own_cgroup.get() {
             return Ok(path);
         }
-        let text = std::fs::read_to_string("/proc/self/cgroup").os(|| "cannot read /proc/self/cgroup")?;
+        let text =
+            std::fs::read_to_string("/proc/self/cgroup").os(|| "cannot read /proc/self/cgroup")?;
         let path = text
             .lines()
             .find_map(|line| line.strip_prefix("0::"))

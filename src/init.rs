@@ -72,7 +72,8 @@ impl Running<'_> {
         rustix::process::umask(Mode::empty());
         let plan = self.init.plan;
         for (index, step) in plan.child.iter().enumerate() {
-            let mut opened = self.init.opened.get_mut(index).map(std::mem::take).unwrap_or_default();
+            let mut opened =
+                self.init.opened.get_mut(index).map(std::mem::take).unwrap_or_default();
             self.apply(step, &mut opened).map_err(|error| locate(error, step))?;
         }
         Ok(())
@@ -126,7 +127,9 @@ impl Running<'_> {
                 self.terminal = Some(Terminal::open(self.workspace.root()?, *size)?);
                 Ok(())
             }
-            TerminalOp::Session => rustix::process::setsid().map(drop).os(|| "cannot make a new session"),
+            TerminalOp::Session => {
+                rustix::process::setsid().map(drop).os(|| "cannot make a new session")
+            }
             TerminalOp::Attach => match &self.terminal {
                 Some(terminal) => terminal.attach(),
                 None => Err(Error::new("the terminal is not open yet")),
@@ -156,7 +159,8 @@ impl Running<'_> {
         kept.extend(self.init.gate.as_ref().map(AsFd::as_fd));
         sys::close_all_but(3, &kept).os(|| "cannot close descriptors")?;
         sys::wipe_environment();
-        rustix::process::set_parent_process_death_signal(None).os(|| "cannot clear the death signal")?;
+        rustix::process::set_parent_process_death_signal(None)
+            .os(|| "cannot clear the death signal")?;
         self.init.socket.send(Message::Created)
     }
 
@@ -173,7 +177,8 @@ impl Running<'_> {
     /// Lets the program inherit what the caller of hako wants it to.
     fn pass_descriptors(&self) -> Result<()> {
         for fd in &self.init.preserved {
-            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).os(|| "cannot pass a descriptor on")?;
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+                .os(|| "cannot pass a descriptor on")?;
         }
         Ok(())
     }
@@ -181,7 +186,8 @@ impl Running<'_> {
 
 /// Until it is created, a container does not outlive its runtime.
 fn die_with_parent() -> Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).os(|| "cannot set the death signal")
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .os(|| "cannot set the death signal")
 }
 
 /// Adds what the step was about, for steps that have a name of their own.

@@ -16,7 +16,8 @@ fn run() -> u8 {
     }
     let cli = Cli::parse();
     // Descriptors the caller left open are the container's only on request.
-    let preserved = sys::take_inherited(cli.command.as_ref().map_or(0, commands::preserved_descriptors));
+    let preserved =
+        sys::take_inherited(cli.command.as_ref().map_or(0, commands::preserved_descriptors));
     let marked = sys::cloexec_from(3);
     let report = match Report::open(&cli.global) {
         Ok(report) => report,

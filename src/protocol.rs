@@ -101,7 +101,12 @@ impl Socket {
     }
 
     /// Sends a message with a pid and a descriptor.
-    pub fn send_with(&self, message: Message, pid: Option<i32>, fd: Option<BorrowedFd>) -> Result<()> {
+    pub fn send_with(
+        &self,
+        message: Message,
+        pid: Option<i32>,
+        fd: Option<BorrowedFd>,
+    ) -> Result<()> {
         self.send_packet(&Packet::Message(message, pid), fd)
     }
 
@@ -117,7 +122,10 @@ impl Socket {
         let bytes = serde_json::to_vec(packet)
             .map_err(|error| Error::new(format!("cannot encode a message: {error}")))?;
         if bytes.len() > CAPACITY {
-            return self.send_packet(&Packet::Failed(Box::new(Error::new("failed with an overlong message"))), None);
+            return self.send_packet(
+                &Packet::Failed(Box::new(Error::new("failed with an overlong message"))),
+                None,
+            );
         }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -125,13 +133,8 @@ impl Socket {
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         }
-        rustix::net::sendmsg(
-            &self.0,
-            &[IoSlice::new(&bytes)],
-            &mut ancillary,
-            SendFlags::NOSIGNAL,
-        )
-        .os(|| "cannot send to the other process")?;
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::NOSIGNAL)
+            .os(|| "cannot send to the other process")?;
         Ok(())
     }
 
@@ -172,9 +175,7 @@ impl Socket {
                 "protocol error: expected {expected:?}, got {message:?}"
             )))),
             Ok(Packet::Failed(error)) => Err(Interruption::Failed(*error)),
-            Err(error) => Err(Interruption::Failed(Error::new(format!(
-                "protocol error: {error}"
-            )))),
+            Err(error) => Err(Interruption::Failed(Error::new(format!("protocol error: {error}")))),
         }
     }
 }

@@ -93,7 +93,13 @@ impl Report {
     }
 
     /// One line. There is nobody to tell when it cannot be written.
-    fn write(&self, mut to: impl Write, level: &str, message: &str, mut fields: Map<String, Value>) {
+    fn write(
+        &self,
+        mut to: impl Write,
+        level: &str,
+        message: &str,
+        mut fields: Map<String, Value>,
+    ) {
         let time = timestamp();
         let line = if self.json {
             fields.insert("level".into(), level.into());

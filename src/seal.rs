@@ -23,7 +23,8 @@ const ENTERING: &[&str] = &["create", "run", "exec", "restore"];
 /// Executes hako again from where it cannot be written to, if the command line
 /// asks for a command that enters a container and that is not yet the case.
 pub fn seal() -> Result<()> {
-    let enters = std::env::args_os().skip(1).any(|arg| ENTERING.iter().any(|command| arg == *command));
+    let enters =
+        std::env::args_os().skip(1).any(|arg| ENTERING.iter().any(|command| arg == *command));
     if !enters || is_sealed() {
         return Ok(());
     }
@@ -37,14 +38,18 @@ pub fn seal() -> Result<()> {
         .collect::<Result<_, _>>()
         .map_err(|_| Error::new("an argument contains a NUL byte"))?;
     let args: Vec<&CStr> = args.iter().map(CString::as_c_str).collect();
-    Err(Error::os("cannot execute the sealed runtime binary", sys::execute_fd(binary.as_fd(), &args)))
+    Err(Error::os(
+        "cannot execute the sealed runtime binary",
+        sys::execute_fd(binary.as_fd(), &args),
+    ))
 }
 
 /// On a read-only mount, or in memory that cannot be written to.
 fn is_sealed() -> bool {
     let Ok(on) = rustix::fs::statfs(SELF) else { return false };
-    let readonly = StatVfsMountFlags::from_bits_retain(on.f_flags as _).contains(StatVfsMountFlags::RDONLY);
-    readonly || (on.f_type as i64 == libc::TMPFS_MAGIC && has_write_seal())
+    let readonly =
+        StatVfsMountFlags::from_bits_retain(on.f_flags as _).contains(StatVfsMountFlags::RDONLY);
+    readonly || (on.f_type == libc::TMPFS_MAGIC && has_write_seal())
 }
 
 fn has_write_seal() -> bool {

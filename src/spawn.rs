@@ -3,6 +3,7 @@
 
 use crate::cgroups::CgroupDir;
 use crate::error::{Context, Error, Result};
+use crate::foreground;
 use crate::gate;
 use crate::hooks;
 use crate::init::{self, Init, Opened};
@@ -86,10 +87,8 @@ pub fn spawn(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .os(|| "cannot make the process undumpable")?;
     let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
-    let request = Clone3 {
-        flags: if plan.clone.bridge { 0 } else { flags },
-        cgroup: Some(cgroup.as_fd()),
-    };
+    let request =
+        Clone3 { flags: if plan.clone.bridge { 0 } else { flags }, cgroup: Some(cgroup.as_fd()) };
     match sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))? {
         Cloned::Child => {
             drop(parent_end);
@@ -111,14 +110,17 @@ pub fn spawn(
 /// A process in between: enters the user namespace, so that the pid namespace
 /// of init, its sibling, belongs to it. Returns in init only.
 fn bridge(user: &OwnedFd, flags: u64, cgroup: &CgroupDir, socket: &Socket) {
-    let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER).os(|| "cannot enter the user namespace");
+    let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER)
+        .os(|| "cannot enter the user namespace");
     let cloned = entered.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
         sys::clone3(&Clone3 { flags, cgroup: Some(cgroup.as_fd()) }).os(|| "cannot clone init")
     });
     let told = match cloned {
         Ok(Cloned::Child) => return,
-        Ok(Cloned::Parent { pid, pidfd }) => socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd())),
+        Ok(Cloned::Parent { pid, pidfd }) => {
+            socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd()))
+        }
         Err(error) => {
             socket.send_failure(&error);
             Err(error)
@@ -173,9 +175,10 @@ impl Parent<'_> {
             ParentOp::Send(message) => self.spawned.socket.send_with(*message, Some(pid), None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
-            ParentOp::OomScoreAdj(value) => {
-                process::set_oom_score_adj(&PathBuf::from(format!("/proc/{pid}/oom_score_adj")), *value)
-            }
+            ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
+                &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
+                *value,
+            ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
             ParentOp::MoveInterface(interface) => {
                 let path = format!("/proc/{pid}/ns/net");
@@ -194,7 +197,10 @@ impl Parent<'_> {
                 };
                 match self.console {
                     Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
-                    None => *terminal = Some(master),
+                    None => {
+                        foreground::adopt_window_size(master.as_fd());
+                        *terminal = Some(master);
+                    }
                 }
                 Ok(())
             }
@@ -247,7 +253,10 @@ impl Spawned {
 
     fn explain_death(&self) -> Error {
         let waited = rustix::io::retry_on_intr(|| {
-            rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+            rustix::process::waitid(
+                WaitId::PidFd(self.pidfd.as_fd()),
+                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+            )
         });
         let how = match waited {
             Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
@@ -273,5 +282,6 @@ pub fn wait_for_execution(socket: &Socket) -> Result<()> {
 }
 
 fn signal_name(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
 }

@@ -102,8 +102,9 @@ impl InitProcess {
 
     /// Whether this very process still runs; a zombie does not.
     pub fn is_alive(&self) -> bool {
-        process_stat(self.pid)
-            .is_some_and(|stat| stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
+        process_stat(self.pid).is_some_and(|stat| {
+            stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x')
+        })
     }
 
     /// A descriptor for this very process; `None` if it has ended.
@@ -122,7 +123,12 @@ impl InitProcess {
 
 fn process_stat(pid: i32) -> Option<procfs::process::Stat> {
     let mut buffer = [0; 1024];
-    let file = rustix::fs::open(format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = rustix::fs::open(
+        format!("/proc/{pid}/stat"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
     let length = rustix::io::read(file, &mut buffer).ok()?;
     procfs::FromRead::from_read(&buffer[..length]).ok()
 }
@@ -207,13 +213,20 @@ impl StateDir {
                 .hint("hako delete --force removes the container and what can still be found of it")
         };
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, FILE, flags, Mode::empty()).map_err(|errno| match errno {
-            Errno::NOENT => Error::new("container is still being created, or its creation was interrupted")
-                .hint("hako delete --force removes what is left of it"),
-            errno => Error::os(format!("cannot open {}", path.display()), errno),
-        })?;
+        let fd =
+            rustix::fs::openat(&self.fd, FILE, flags, Mode::empty()).map_err(
+                |errno| match errno {
+                    Errno::NOENT => Error::new(
+                        "container is still being created, or its creation was interrupted",
+                    )
+                    .hint("hako delete --force removes what is left of it"),
+                    errno => Error::os(format!("cannot open {}", path.display()), errno),
+                },
+            )?;
         let stat = rustix::fs::fstat(&fd).os(|| format!("cannot examine {}", path.display()))?;
-        if stat.st_size as u64 > LARGEST || !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
+        if stat.st_size as u64 > LARGEST
+            || !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+        {
             return Err(damaged("not a state file".to_owned()));
         }
         let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
@@ -225,9 +238,12 @@ impl StateDir {
     /// Writes the record: whole, or not at all.
     pub fn save(&self, record: &Record) -> Result<()> {
         let message = || format!("cannot write {}", self.path.join(FILE).display());
-        let bytes = serde_json::to_vec(record).map_err(|error| Error::new(format!("{}: {error}", message())))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, TEMPORARY, flags, Mode::from_raw_mode(0o600)).os(message)?;
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| Error::new(format!("{}: {error}", message())))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, TEMPORARY, flags, Mode::from_raw_mode(0o600))
+            .os(message)?;
         std::io::Write::write_all(&mut std::fs::File::from(fd), &bytes).os(message)?;
         rustix::fs::renameat(&self.fd, TEMPORARY, &self.fd, FILE).os(message)
     }
@@ -256,7 +272,13 @@ impl StateDir {
 
     /// Whether init still waits for `start`.
     pub fn has_gate(&self) -> bool {
-        rustix::fs::accessat(&self.fd, gate::NAME, rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok()
+        rustix::fs::accessat(
+            &self.fd,
+            gate::NAME,
+            rustix::fs::Access::EXISTS,
+            rustix::fs::AtFlags::empty(),
+        )
+        .is_ok()
     }
 
     /// Takes the gate away: the container has been started.
@@ -369,9 +391,8 @@ impl<'a> ContainerState<'a> {
 
 /// Now, as RFC 3339 in UTC with nanoseconds.
 pub fn timestamp() -> String {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (now.as_secs() / 86_400, now.as_secs() % 86_400);
     let (year, month, day) = civil_date(days as i64);
     format!(
@@ -389,7 +410,8 @@ fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;

@@ -7,7 +7,8 @@ use crate::protocol::Message;
 use crate::rootfs::{self, Root};
 use rustix::fs::{FileType, OFlags};
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, OutputModes, Winsize};
@@ -37,7 +38,9 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Open { size: None } => f.write_str("open a terminal"),
-            Op::Open { size: Some((columns, rows)) } => write!(f, "open a terminal of {columns}x{rows}"),
+            Op::Open { size: Some((columns, rows)) } => {
+                write!(f, "open a terminal of {columns}x{rows}")
+            }
             Op::Session => f.write_str("new session"),
             Op::Attach => f.write_str("attach the terminal"),
         }
@@ -77,12 +80,14 @@ impl Terminal {
         rustix::pty::unlockpt(&master).os(|| "cannot unlock the terminal")?;
         // By descriptor, not by name: the image may have put anything at /dev/pts/0.
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).os(|| "cannot open the terminal")?;
+        let slave =
+            rustix::pty::ioctl_tiocgptpeer(&master, flags).os(|| "cannot open the terminal")?;
         let terminal = Self { master, slave };
         terminal.keep_newlines()?;
         if let Some((columns, rows)) = size {
             let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-            rustix::termios::tcsetwinsize(&terminal.master, size).os(|| "cannot set the terminal's size")?;
+            rustix::termios::tcsetwinsize(&terminal.master, size)
+                .os(|| "cannot set the terminal's size")?;
         }
         terminal.bind_console(root)?;
         Ok(terminal)
@@ -91,7 +96,8 @@ impl Terminal {
     /// The caller's own terminal turns newlines into carriage return and
     /// newline; twice would be once too often.
     fn keep_newlines(&self) -> Result<()> {
-        let mut modes = rustix::termios::tcgetattr(&self.slave).os(|| "cannot read the terminal's modes")?;
+        let mut modes =
+            rustix::termios::tcgetattr(&self.slave).os(|| "cannot read the terminal's modes")?;
         modes.output_modes.remove(OutputModes::ONLCR);
         rustix::termios::tcsetattr(&self.slave, OptionalActions::Now, &modes)
             .os(|| "cannot set the terminal's modes")
@@ -116,7 +122,8 @@ impl Terminal {
 
     /// Makes it the controlling terminal and the standard streams.
     pub fn attach(&self) -> Result<()> {
-        rustix::process::ioctl_tiocsctty(&self.slave).os(|| "cannot make it the controlling terminal")?;
+        rustix::process::ioctl_tiocsctty(&self.slave)
+            .os(|| "cannot make it the controlling terminal")?;
         rustix::stdio::dup2_stdin(&self.slave)
             .and_then(|()| rustix::stdio::dup2_stdout(&self.slave))
             .and_then(|()| rustix::stdio::dup2_stderr(&self.slave))
@@ -135,7 +142,9 @@ fn open_ptmx(root: &Root) -> Result<OwnedFd> {
     let is_ptmx = FileType::from_raw_mode(stat.st_mode).is_char_device()
         && stat.st_rdev == rustix::fs::makedev(5, 2)
         && rootfs::is_on(&ptmx, libc::DEVPTS_SUPER_MAGIC)?;
-    is_ptmx.then_some(ptmx).ok_or_else(|| Error::new("/dev/pts/ptmx in the container is no terminal multiplexer"))
+    is_ptmx
+        .then_some(ptmx)
+        .ok_or_else(|| Error::new("/dev/pts/ptmx in the container is no terminal multiplexer"))
 }
 
 /// A connection to whoever wants a descriptor: the terminal's master side
@@ -147,8 +156,13 @@ impl DescriptorSocket {
     /// Connects before anything is made, so that a wrong path costs nothing.
     pub fn connect(path: &Path) -> Result<Self> {
         let message = || format!("cannot connect to socket {}", path.display());
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).os(message)?;
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .os(message)?;
         let address = SocketAddrUnix::new(path).os(message)?;
         rustix::net::connect(&socket, &address).os(message)?;
         Ok(Self(socket))

@@ -29,7 +29,7 @@ pub fn enter_private_mounts() {
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.expect("a private mount namespace");
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .expect("private mount propagation");
-    if is_peer() {
+    if is_peer() || std::env::var_os("HAKO_UNIFIED_CGROUPS").is_some() {
         unify_cgroups();
     }
     adopt_orphans();
@@ -42,7 +42,8 @@ pub fn enter_private_network() {
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a private network namespace");
 }
 
-/// Peers handle a hybrid host in ways of their own; show them a unified one.
+/// Shows a hybrid host as a unified one. Peers handle a hybrid host in ways of
+/// their own, and hako has to work on either.
 fn unify_cgroups() {
     let unified = Path::new("/sys/fs/cgroup/unified");
     if unified.join("cgroup.controllers").exists() {

@@ -114,7 +114,7 @@ fn a_program_for_another_architecture_is_named() {
 #[test]
 fn files_that_are_no_programs_are_not_executed() {
     let hako = Runtime::new();
-    let rows: [&[u8]; 4] = [b"", b"echo hi\n", b"#!", &[0; 512]];
+    let rows: [&[u8]; 4] = [b"", b"echo hi\n", b"#!\n", &[0; 512]];
     each(rows, |content| {
         let mut bundle = hako.bundle();
         bundle.install_busybox();

@@ -52,11 +52,18 @@ impl CgroupDir {
         let events = self.read("cgroup.events")?;
         if events.lines().any(|line| line == "populated 1") {
             return Err(Error::new(format!("container's cgroup is not empty: {}", path.display()))
-                .hint("another container or service uses this cgroup; choose another cgroupsPath"));
+                .hint(
+                    "another container or service uses this cgroup; choose another cgroupsPath",
+                ));
         }
-        if events.lines().any(|line| line == "frozen 1") || self.read("cgroup.freeze")?.trim() == "1" {
-            return Err(Error::new(format!("container's cgroup unexpectedly frozen: {}", path.display()))
-                .hint("write 0 to its cgroup.freeze, or choose another cgroupsPath"));
+        if events.lines().any(|line| line == "frozen 1")
+            || self.read("cgroup.freeze")?.trim() == "1"
+        {
+            return Err(Error::new(format!(
+                "container's cgroup unexpectedly frozen: {}",
+                path.display()
+            ))
+            .hint("write 0 to its cgroup.freeze, or choose another cgroupsPath"));
         }
         Ok(())
     }
@@ -74,7 +81,8 @@ impl AsFd for CgroupDir {
 
 fn read_at(directory: impl AsFd, file: &str) -> Result<String> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, file, flags, Mode::empty()).os(|| format!("cannot open {file}"))?;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty())
+        .os(|| format!("cannot open {file}"))?;
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text)
         .os(|| format!("cannot read {file}"))?;
@@ -112,11 +120,8 @@ fn make_directories(hierarchy: &Path, path: &Path) -> Result<Option<PathBuf>> {
 
 /// Directories between the hierarchy and the cgroup, topmost first.
 fn ancestors_below<'a>(hierarchy: &Path, path: &'a Path) -> Vec<&'a Path> {
-    let mut list: Vec<&Path> = path
-        .ancestors()
-        .skip(1)
-        .take_while(|ancestor| *ancestor != hierarchy)
-        .collect();
+    let mut list: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|ancestor| *ancestor != hierarchy).collect();
     list.reverse();
     list
 }
@@ -128,10 +133,11 @@ fn mkdir(path: &Path) -> rustix::io::Result<()> {
 fn creation_refused(path: &Path, errno: Errno) -> Error {
     let error = Error::os(format!("cannot create cgroup {}", path.display()), errno);
     match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-            error.hint("the parent cgroup must be writable: delegate it to this user, or run as root")
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => error
+            .hint("the parent cgroup must be writable: delegate it to this user, or run as root"),
+        Errno::AGAIN => {
+            error.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached")
         }
-        Errno::AGAIN => error.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached"),
         _ => error,
     }
 }
@@ -173,7 +179,8 @@ impl Record {
         while let Some(directory) = directories.pop() {
             directories.extend(children(&directory));
             let path = directory.join("cgroup.procs");
-            let text = std::fs::read_to_string(&path).os(|| format!("cannot read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).os(|| format!("cannot read {}", path.display()))?;
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         Ok(pids)
@@ -206,8 +213,13 @@ fn kill(path: &Path) -> Result<()> {
         let mut waiting = [PollFd::new(&events, PollFlags::PRI)];
         match poll(&mut waiting, Some(&KILL_TIMEOUT)) {
             Ok(0) => {
-                return Err(Error::new(format!("processes in cgroup {} do not end", path.display()))
-                    .hint("they are stuck in the kernel; see the stack files of the pids in cgroup.procs"));
+                return Err(Error::new(format!(
+                    "processes in cgroup {} do not end",
+                    path.display()
+                ))
+                .hint(
+                    "they are stuck in the kernel; see the stack files of the pids in cgroup.procs",
+                ));
             }
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::os("cannot wait for cgroup.events", errno)),
@@ -227,7 +239,12 @@ fn remove_tree(path: &Path) -> Result<()> {
     for directory in order.iter().rev() {
         match rustix::fs::rmdir(directory) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(Error::os(format!("cannot remove cgroup {}", directory.display()), errno)),
+            Err(errno) => {
+                return Err(Error::os(
+                    format!("cannot remove cgroup {}", directory.display()),
+                    errno,
+                ));
+            }
         }
     }
     Ok(())

@@ -61,7 +61,9 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
 /// The root cgroup holds the whole machine, and `..` leads anywhere.
 fn check_path(path: &Path, pointer: &str, compiler: &mut Compiler) {
     if path.components().any(|part| part == Component::ParentDir) {
-        compiler.fault(Error::new(format!("cgroupsPath {} contains \"..\"", path.display())).at(pointer));
+        compiler.fault(
+            Error::new(format!("cgroupsPath {} contains \"..\"", path.display())).at(pointer),
+        );
     }
     if !path.components().any(|part| matches!(part, Component::Normal(_))) {
         compiler.fault(
@@ -100,7 +102,8 @@ fn refuse_limits(resources: Option<&LinuxResources>, compiler: &mut Compiler) {
         ("unified", asks(serde_json::to_value(resources.unified()))),
     ];
     for (name, _) in parts.iter().filter(|(_, asked)| *asked) {
-        compiler.unsupported(format!("linux.resources.{name}"), &format!("/linux/resources/{name}"));
+        compiler
+            .unsupported(format!("linux.resources.{name}"), &format!("/linux/resources/{name}"));
     }
 }
 

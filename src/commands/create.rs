@@ -38,9 +38,12 @@ pub struct Created {
 pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> Result<Plan> {
     check_id(id)?;
     let directory = bundle.bundle.as_deref().unwrap_or(Path::new("."));
-    let directory = std::fs::canonicalize(directory).os(|| format!("cannot open bundle {}", directory.display()))?;
+    let directory = std::fs::canonicalize(directory)
+        .os(|| format!("cannot open bundle {}", directory.display()))?;
     let file = match &bundle.config {
-        Some(file) => std::path::absolute(file).os(|| format!("cannot resolve {}", file.display()))?,
+        Some(file) => {
+            std::path::absolute(file).os(|| format!("cannot resolve {}", file.display()))?
+        }
         None => directory.join(config::FILE_NAME),
     };
     let config = config::load(&file)?;
@@ -53,7 +56,15 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         overlay: overlay_request(bundle)?,
         systemd_cgroup: session.global.systemd_cgroup,
     };
-    let plan = plan::compile(&config.spec, &Host::probe()?, &options)?;
+    let compiled = plan::compile(&config.spec, &Host::probe()?, &options);
+    let plan = match (compiled, Error::all(config.faults)) {
+        (Ok(plan), None) => plan,
+        (Err(error), None) | (Ok(_), Some(error)) => return Err(error),
+        (Err(mut error), Some(missing)) => {
+            error.others.push(missing);
+            return Err(error);
+        }
+    };
     for warning in config.warnings.iter().chain(&plan.warnings) {
         session.report.warning(warning.clone());
     }
@@ -62,7 +73,8 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
 
 /// Paths on the command line are relative to the caller's directory.
 fn overlay_request(bundle: &cli::Bundle) -> Result<Option<OverlayRequest>> {
-    let absolute = |path: &Path| std::path::absolute(path).os(|| format!("cannot resolve {}", path.display()));
+    let absolute =
+        |path: &Path| std::path::absolute(path).os(|| format!("cannot resolve {}", path.display()));
     let Some(directory) = &bundle.overlay else { return Ok(None) };
     Ok(Some(OverlayRequest {
         directory: match directory.as_str() {
@@ -80,13 +92,20 @@ pub fn check_terminal(plan: &Plan, args: &cli::Create, foreground: bool) -> Resu
         (true, None) if !foreground => {
             fault("cannot allocate tty if hako will detach without setting console socket")
         }
-        (false, Some(_)) => fault("cannot use console socket if hako will not detach or allocate tty"),
+        (false, Some(_)) => {
+            fault("cannot use console socket if hako will not detach or allocate tty")
+        }
         _ => Ok(()),
     }
 }
 
 /// Does what the plan says, up to `Created`. On any failure nothing is left.
-pub fn create(session: &Session, plan: Plan, args: &cli::Create, preserved: Vec<OwnedFd>) -> Result<Created> {
+pub fn create(
+    session: &Session,
+    plan: Plan,
+    args: &cli::Create,
+    preserved: Vec<OwnedFd>,
+) -> Result<Created> {
     let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let prepared = spawn::prepare(&plan)?;
@@ -159,8 +178,12 @@ fn rootfs_path(plan: &Plan) -> PathBuf {
     plan.child
         .iter()
         .find_map(|step| match &step.op {
-            ChildOp::Rootfs(Op::AttachRoot(RootSource::Directory(path)) | Op::OpenRoot(path)) => Some(path.clone()),
-            ChildOp::Rootfs(Op::AttachRoot(RootSource::Overlay { lower, .. })) => lower.last().cloned(),
+            ChildOp::Rootfs(Op::AttachRoot(RootSource::Directory(path)) | Op::OpenRoot(path)) => {
+                Some(path.clone())
+            }
+            ChildOp::Rootfs(Op::AttachRoot(RootSource::Overlay { lower, .. })) => {
+                lower.last().cloned()
+            }
             _ => None,
         })
         .unwrap_or_default()
@@ -184,7 +207,12 @@ impl Rollback<'_> {
         if self.spawned.is_some() {
             let identity = &self.plan.identity;
             let state = ContainerState::new(identity, "stopped", None).to_json();
-            for warning in hooks::run_all_warn(&self.plan.hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
+            for warning in hooks::run_all_warn(
+                &self.plan.hooks,
+                hooks::Kind::Poststop,
+                &state,
+                &identity.bundle,
+            ) {
                 self.report.warning(warning.to_string());
             }
         }
@@ -198,7 +226,9 @@ impl Rollback<'_> {
 fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let message = || format!("cannot write pid file {}", path.display());
     let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?);
+    name.push(
+        path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?,
+    );
     let temporary = path.with_file_name(name);
     std::fs::write(&temporary, pid.to_string()).os(message)?;
     std::fs::rename(&temporary, path).os(message)

@@ -39,8 +39,10 @@ pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
         _ if args.force => {}
         Status::Stopped | Status::Created => {}
         Status::Running | Status::Creating => {
-            return Err(Error::new(format!("cannot delete container that is not stopped: {status}"))
-                .hint("hako kill it first, or use delete --force"));
+            return Err(Error::new(format!(
+                "cannot delete container that is not stopped: {status}"
+            ))
+            .hint("hako kill it first, or use delete --force"));
         }
     }
     destroy(session, &container)
@@ -53,7 +55,9 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let ended = kill_init(container);
     let cgroup = record.cgroup.destroy();
     let state = ContainerState::new(&record.identity, "stopped", None).to_json();
-    for warning in hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle) {
+    for warning in
+        hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle)
+    {
         session.report.warning(warning.to_string());
     }
     // As long as something is left, so is what knows about it.
@@ -66,7 +70,8 @@ const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 fn kill_init(container: &Container) -> Result<()> {
     let Some(init) = container.record.init else { return Ok(()) };
     let Some(pidfd) = init.open()? else { return Ok(()) };
-    rustix::process::pidfd_send_signal(&pidfd, Signal::KILL).os(|| format!("cannot kill process {}", init.pid))?;
+    rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)
+        .os(|| format!("cannot kill process {}", init.pid))?;
     let mut waiting = [PollFd::new(&pidfd, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&KILL_TIMEOUT))) {
         Ok(0) => Err(Error::new(format!("process {} does not end", init.pid))

@@ -28,10 +28,16 @@ pub fn run(session: &Session, args: &cli::Kill) -> Result<()> {
 
 fn signal_all(pids: &[i32], signal: i32) -> Result<()> {
     for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let sent = rustix::process::pidfd_open(pid, PidfdFlags::empty()).and_then(|pidfd| send(&pidfd, signal));
+        let sent = rustix::process::pidfd_open(pid, PidfdFlags::empty())
+            .and_then(|pidfd| send(&pidfd, signal));
         match sent {
             Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(errno) => return Err(Error::os(format!("cannot send signal {signal} to process {pid}"), errno)),
+            Err(errno) => {
+                return Err(Error::os(
+                    format!("cannot send signal {signal} to process {pid}"),
+                    errno,
+                ));
+            }
         }
     }
     Ok(())
@@ -77,8 +83,15 @@ mod tests {
     #[test]
     fn signals_have_many_spellings() {
         for (text, number) in [
-            ("TERM", 15), ("SIGTERM", 15), ("15", 15), ("sigterm", 15), ("kill", 9), ("RTMIN+3", 37),
-            ("SIGRTMAX-1", 63), ("RTMIN", 34), ("64", 64),
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("15", 15),
+            ("sigterm", 15),
+            ("kill", 9),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+            ("RTMIN", 34),
+            ("64", 64),
         ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }

@@ -11,7 +11,9 @@ use std::io::Write;
 pub fn run(session: &Session, args: &cli::List) -> Result<()> {
     let ids = match state::list(&session.root) {
         // The default directory is made by the first container.
-        Err(error) if error.errno == Some(libc::ENOENT) && session.global.root.is_none() => Vec::new(),
+        Err(error) if error.errno == Some(libc::ENOENT) && session.global.root.is_none() => {
+            Vec::new()
+        }
         result => result?,
     };
     if args.quiet {

@@ -87,13 +87,10 @@ pub fn run(
         return Ok(1);
     };
     marked.os(|| "cannot mark inherited descriptors")?;
-    let preserved = preserved
-        .ok_or_else(|| Error::new("--preserve-fds: not all of these descriptors are open").hint("they start at 3"))?;
-    let session = Session {
-        root: state_root(&cli.global)?,
-        global: &cli.global,
-        report,
-    };
+    let preserved = preserved.ok_or_else(|| {
+        Error::new("--preserve-fds: not all of these descriptors are open").hint("they start at 3")
+    })?;
+    let session = Session { root: state_root(&cli.global)?, global: &cli.global, report };
     let (verb, id) = name(&command);
     report.debug(&format!("hako {verb} {id}"));
     let status = match &command {
@@ -139,8 +136,10 @@ fn state_root(global: &Global) -> Result<PathBuf> {
     let unprivileged = !rustix::process::geteuid().is_root();
     match runtime_dir {
         Some(dir) if unprivileged => Ok(Path::new(&dir).join("hako")),
-        None if unprivileged => Err(Error::new("there is no directory for the state of containers")
-            .hint("set XDG_RUNTIME_DIR, or use --root")),
+        None if unprivileged => {
+            Err(Error::new("there is no directory for the state of containers")
+                .hint("set XDG_RUNTIME_DIR, or use --root"))
+        }
         _ => Ok(PathBuf::from("/run/hako")),
     }
 }

@@ -51,9 +51,11 @@ fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
     let target = Path::new(&args.create.id);
     let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
     let free = args.create.bundle.bundle.is_none() && args.create.bundle.config.is_none();
-    let is_bundle = args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
+    let is_bundle =
+        args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
     if free && is_bundle && target.is_dir() {
-        let bundle = std::fs::canonicalize(target).os(|| format!("cannot open bundle {}", target.display()))?;
+        let bundle = std::fs::canonicalize(target)
+            .os(|| format!("cannot open bundle {}", target.display()))?;
         let name = bundle
             .file_name()
             .and_then(|name| name.to_str())

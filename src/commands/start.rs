@@ -14,7 +14,9 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
     let lock = container.directory.lock(LOCK_TIMEOUT)?;
     match container.status() {
         Status::Created => {}
-        Status::Creating => return Err(Error::new("cannot start a container that is still being created")),
+        Status::Creating => {
+            return Err(Error::new("cannot start a container that is still being created"));
+        }
         Status::Running => return Err(Error::new("cannot start an already running container")),
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }

@@ -76,8 +76,8 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
 
 /// Prints indented JSON and a newline.
 pub fn print_json(value: &impl Serialize) -> Result<()> {
-    let mut text =
-        serde_json::to_string_pretty(value).map_err(|error| Error::new(format!("cannot encode: {error}")))?;
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::new(format!("cannot encode: {error}")))?;
     text.push('\n');
     std::io::stdout().write_all(text.as_bytes()).os(|| "cannot write to standard output")
 }

@@ -23,7 +23,8 @@ impl Join {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&self.path, flags, Mode::empty())
             .os(|| format!("cannot open {} namespace {path}", self.kind))?;
-        let wrong = |what: String| Error::new(format!("{path} is {what}, not a {} namespace", self.kind));
+        let wrong =
+            |what: String| Error::new(format!("{path} is {what}, not a {} namespace", self.kind));
         let on = rustix::fs::fstatfs(&fd).os(|| format!("cannot examine {path}"))?;
         if on.f_type as i64 != NSFS_MAGIC {
             return Err(wrong("no namespace".into()));
@@ -31,7 +32,9 @@ impl Join {
         let found = sys::namespace_type(fd.as_fd()).os(|| format!("cannot examine {path}"))?;
         if found != self.kind.flag() {
             let kind = Kind::ALL.into_iter().find(|kind| kind.flag() == found);
-            return Err(wrong(kind.map_or("another kind".into(), |kind| format!("a {kind} namespace"))));
+            return Err(wrong(
+                kind.map_or("another kind".into(), |kind| format!("a {kind} namespace")),
+            ));
         }
         Ok(fd)
     }
@@ -48,7 +51,8 @@ impl Visit {
     /// Enters the namespace behind `fd`.
     pub fn enter(&mut self, join: &Join, fd: &OwnedFd) -> Result<()> {
         self.remember(join.kind)?;
-        setns(fd, flag(join.kind)).os(|| format!("cannot enter {} namespace {}", join.kind, join.path.display()))
+        setns(fd, flag(join.kind))
+            .os(|| format!("cannot enter {} namespace {}", join.kind, join.path.display()))
     }
 
     /// Makes a time namespace for children, with its offsets.
@@ -61,7 +65,8 @@ impl Visit {
     fn remember(&mut self, kind: Kind) -> Result<()> {
         let path = format!("/proc/self/ns/{}", kind.file());
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&path, flags, Mode::empty()).os(|| format!("cannot open {path}"))?;
+        let fd =
+            rustix::fs::open(&path, flags, Mode::empty()).os(|| format!("cannot open {path}"))?;
         self.home.push((kind, fd));
         Ok(())
     }
@@ -97,20 +102,22 @@ impl Op {
             }
             Op::BecomeUser { uid, gid } => become_user(*uid, *gid),
             Op::Unshare(kinds) => {
-                let flags = kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
+                let flags =
+                    kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
                 unshare(flags).map_err(|errno| {
                     let error = Error::os("cannot make the namespaces", errno);
                     match errno {
-                        nix::errno::Errno::ENOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces is reached"),
+                        nix::errno::Errno::ENOSPC => {
+                            error.hint("a limit in /proc/sys/user/max_*_namespaces is reached")
+                        }
                         _ => error,
                     }
                 })
             }
             Op::TimeOffsets(offsets) => write_time_offsets(offsets),
             Op::Loopback => loopback_up(),
-            Op::Hostname(name) => {
-                rustix::system::sethostname(name.as_bytes()).os(|| format!("cannot set hostname {name}"))
-            }
+            Op::Hostname(name) => rustix::system::sethostname(name.as_bytes())
+                .os(|| format!("cannot set hostname {name}")),
             Op::Domainname(name) => {
                 sys::set_domainname(name.as_bytes()).os(|| format!("cannot set domainname {name}"))
             }
@@ -145,7 +152,8 @@ fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
 fn loopback_up() -> Result<()> {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
     let message = || "cannot bring the loopback interface up";
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).os(message)?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .os(message)?;
     sys::interface_up(socket.as_fd(), "lo").os(message)
 }
 
@@ -173,8 +181,12 @@ pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     for (file, map) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
         let path = format!("/proc/{pid}/{file}");
         write_file(Path::new(&path), &map_text(map)).map_err(|error| match error.errno {
-            Some(libc::EINVAL) => error.hint("ranges must not overlap, and at most 340 are allowed"),
-            Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace"),
+            Some(libc::EINVAL) => {
+                error.hint("ranges must not overlap, and at most 340 are allowed")
+            }
+            Some(libc::EPERM) => {
+                error.hint("the host ids must be mapped in hako's own user namespace")
+            }
             _ => error,
         })?;
     }
@@ -182,9 +194,7 @@ pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
 }
 
 fn map_text(map: &[IdMapping]) -> String {
-    map.iter()
-        .map(|range| format!("{} {} {}\n", range.container, range.host, range.size))
-        .collect()
+    map.iter().map(|range| format!("{} {} {}\n", range.container, range.host, range.size)).collect()
 }
 
 fn write_file(path: &Path, text: &str) -> Result<()> {
@@ -198,7 +208,8 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
 /// A user namespace that exists only for its maps, as idmapped mounts want
 /// them (mount_setattr(2)). The process that made it ends with this call.
 pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
-    let (wait, release) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).os(|| "cannot make a pipe")?;
+    let (wait, release) =
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).os(|| "cannot make a pipe")?;
     let request = Clone3 { flags: Kind::User.flag(), cgroup: None };
     match sys::clone3(&request).os(|| "cannot make a user namespace")? {
         Cloned::Child => {

@@ -11,32 +11,38 @@ const LONGEST_NAME: usize = 64;
 
 /// `hostname`, `domainname` and `linux.sysctl`.
 pub fn plan_names(spec: &Spec, linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) {
-    let names: [(&Option<String>, &str, fn(String) -> Op); 2] = [
-        (spec.hostname(), "hostname", Op::Hostname),
-        (spec.domainname(), "domainname", Op::Domainname),
-    ];
-    for (name, field, op) in names {
-        let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else {
-            continue;
-        };
-        let pointer = format!("/{field}");
-        compiler.refuse_nul(&pointer, [name]);
-        if name.len() > LONGEST_NAME {
-            compiler.fault(Error::new(format!("{field} is longer than {LONGEST_NAME} bytes")).at(pointer.clone()));
-        }
-        if clone.is_inherited(Kind::Uts) {
-            compiler.fault(
-                Error::new(format!("{field} without a UTS namespace would rename the host"))
-                    .at(pointer.clone())
-                    .hint(needs_namespace(Kind::Uts)),
-            );
-        }
-        compiler.child_at(pointer, ChildOp::Namespace(op(name.clone())));
-    }
+    plan_name(spec.hostname().as_deref(), "hostname", Op::Hostname, clone, compiler);
+    plan_name(spec.domainname().as_deref(), "domainname", Op::Domainname, clone, compiler);
     let sysctls: BTreeMap<_, _> = linux.sysctl().iter().flatten().collect();
     for (key, value) in sysctls {
         plan_sysctl(key, value, clone, compiler);
     }
+}
+
+fn plan_name(
+    name: Option<&str>,
+    field: &str,
+    op: fn(String) -> Op,
+    clone: &CloneSet,
+    compiler: &mut Compiler,
+) {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return;
+    };
+    let pointer = format!("/{field}");
+    compiler.refuse_nul(&pointer, [name]);
+    if name.len() > LONGEST_NAME {
+        let error = Error::new(format!("{field} is longer than {LONGEST_NAME} bytes"));
+        compiler.fault(error.at(pointer.clone()));
+    }
+    if clone.is_inherited(Kind::Uts) {
+        compiler.fault(
+            Error::new(format!("{field} without a UTS namespace would rename the host"))
+                .at(pointer.clone())
+                .hint(needs_namespace(Kind::Uts)),
+        );
+    }
+    compiler.child_at(pointer, ChildOp::Namespace(op(name.to_owned())));
 }
 
 fn plan_sysctl(key: &str, value: &str, clone: &CloneSet, compiler: &mut Compiler) {
@@ -86,9 +92,18 @@ fn sysctl_path(key: &str) -> Result<String, &'static str> {
 /// Which kind of namespace holds the parameter (sysctl documentation, proc(5)).
 fn sysctl_namespace(path: &str) -> Option<Kind> {
     const IPC: &[&str] = &[
-        "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni", "kernel/sem", "kernel/shmall",
-        "kernel/shmmax", "kernel/shmmni", "kernel/shm_rmid_forced", "kernel/msg_next_id",
-        "kernel/sem_next_id", "kernel/shm_next_id", "kernel/auto_msgmni",
+        "kernel/msgmax",
+        "kernel/msgmnb",
+        "kernel/msgmni",
+        "kernel/sem",
+        "kernel/shmall",
+        "kernel/shmmax",
+        "kernel/shmmni",
+        "kernel/shm_rmid_forced",
+        "kernel/msg_next_id",
+        "kernel/sem_next_id",
+        "kernel/shm_next_id",
+        "kernel/auto_msgmni",
     ];
     if IPC.contains(&path) || path.starts_with("fs/mqueue/") {
         Some(Kind::Ipc)
@@ -108,8 +123,14 @@ mod tests {
     #[test]
     fn the_first_separator_decides() {
         assert_eq!(sysctl_path("net.ipv4.ip_forward").unwrap(), "net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/rp_filter").unwrap(), "net/ipv4/conf/eth0.1/rp_filter");
-        assert_eq!(sysctl_path("net.ipv4.conf.eth0/1.rp_filter").unwrap(), "net/ipv4/conf/eth0.1/rp_filter");
+        assert_eq!(
+            sysctl_path("net/ipv4/conf/eth0.1/rp_filter").unwrap(),
+            "net/ipv4/conf/eth0.1/rp_filter"
+        );
+        assert_eq!(
+            sysctl_path("net.ipv4.conf.eth0/1.rp_filter").unwrap(),
+            "net/ipv4/conf/eth0.1/rp_filter"
+        );
         for bad in ["", "net..x", "net/../kernel", "/net", "net.ipv4."] {
             assert!(sysctl_path(bad).is_err(), "{bad}");
         }

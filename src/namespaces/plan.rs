@@ -136,10 +136,7 @@ impl IdMaps {
                 })
                 .collect()
         };
-        Self {
-            uids: convert(uids),
-            gids: convert(gids),
-        }
+        Self { uids: convert(uids), gids: convert(gids) }
     }
 
     /// Whether both maps are empty.
@@ -150,8 +147,7 @@ impl IdMaps {
 
 /// Whether `maps` gives the container's `id` a meaning.
 pub fn is_mapped(maps: &[IdMapping], id: u32) -> bool {
-    maps.iter()
-        .any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
+    maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
 }
 
 /// A namespace to enter by its path.
@@ -193,10 +189,7 @@ impl CloneSet {
 
     /// The path by which a namespace of this kind is joined.
     pub fn joined(&self, kind: Kind) -> Option<&Join> {
-        self.join_before
-            .iter()
-            .chain(&self.join_after)
-            .find(|join| join.kind == kind)
+        self.join_before.iter().chain(&self.join_after).find(|join| join.kind == kind)
     }
 
     /// Whether the container shares the runtime's namespace of this kind.
@@ -313,16 +306,11 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
                 Error::new(format!("{kind} namespace path {} is not absolute", path.display()))
                     .at(pointer + "/path"),
             ),
-            Some(path) => joins.push(Join {
-                kind,
-                path: path.clone(),
-                pointer: pointer + "/path",
-            }),
+            Some(path) => joins.push(Join { kind, path: path.clone(), pointer: pointer + "/path" }),
         }
     }
-    let (join_after, join_before): (Vec<_>, Vec<_>) = joins
-        .into_iter()
-        .partition(|join| matches!(join.kind, Kind::User | Kind::Mount));
+    let (join_after, join_before): (Vec<_>, Vec<_>) =
+        joins.into_iter().partition(|join| matches!(join.kind, Kind::User | Kind::Mount));
     let new_user = new.contains(&Kind::User);
     let joined_user = join_after.iter().any(|join| join.kind == Kind::User);
     // Namespaces made before the user namespace is entered would belong to the
@@ -390,7 +378,8 @@ pub fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) ->
         }
         return None;
     }
-    for (list, pointer) in [(&maps.uids, "/linux/uidMappings"), (&maps.gids, "/linux/gidMappings")] {
+    for (list, pointer) in [(&maps.uids, "/linux/uidMappings"), (&maps.gids, "/linux/gidMappings")]
+    {
         check_map(list, pointer, compiler);
     }
     Some(maps)
@@ -420,7 +409,12 @@ pub fn check_map(map: &[IdMapping], pointer: &str, compiler: &mut Compiler) {
 }
 
 /// Init's first steps: into its user namespace, and out of the rest.
-pub fn plan_entry(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32), compiler: &mut Compiler) {
+pub fn plan_entry(
+    clone: &CloneSet,
+    maps: Option<&IdMaps>,
+    user: (u32, u32),
+    compiler: &mut Compiler,
+) {
     for join in &clone.join_after {
         // The bridge has already entered the user namespace.
         if !(clone.bridge && join.kind == Kind::User) {
@@ -428,7 +422,9 @@ pub fn plan_entry(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32), com
         }
     }
     if clone.has_user_namespace() {
-        let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| maps.is_none_or(|maps| is_mapped(list(maps), id));
+        let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| {
+            maps.is_none_or(|maps| is_mapped(list(maps), id))
+        };
         compiler.child(ChildOp::Namespace(Op::BecomeUser {
             uid: if mapped(|maps| &maps.uids, 0) { 0 } else { user.0 },
             gid: if mapped(|maps| &maps.gids, 0) { 0 } else { user.1 },
@@ -471,7 +467,9 @@ pub fn plan_interfaces(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler)
         let pointer = format!("/linux/netDevices/{}", crate::plan::Compiler::escape(host));
         for name in [host.as_str(), container] {
             if let Err(reason) = check_interface_name(name) {
-                compiler.fault(Error::new(format!("interface name {name:?} {reason}")).at(pointer.clone()));
+                compiler.fault(
+                    Error::new(format!("interface name {name:?} {reason}")).at(pointer.clone()),
+                );
             }
         }
         if names.contains(&container) && !container.contains('%') {

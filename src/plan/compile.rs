@@ -82,7 +82,11 @@ impl<'a> Compiler<'a> {
     }
 
     /// Notes strings with a NUL byte, which no system call can take.
-    pub fn refuse_nul<S: AsRef<str>>(&mut self, pointer: &str, strings: impl IntoIterator<Item = S>) {
+    pub fn refuse_nul<S: AsRef<str>>(
+        &mut self,
+        pointer: &str,
+        strings: impl IntoIterator<Item = S>,
+    ) {
         for (index, string) in strings.into_iter().enumerate() {
             if string.as_ref().contains('\0') {
                 self.fault(Error::new("contains a NUL byte").at(format!("{pointer}/{index}")));
@@ -108,19 +112,12 @@ impl<'a> Compiler<'a> {
 
     /// Adds a step of the runtime process.
     pub fn parent_at(&mut self, pointer: impl Into<String>, op: ParentOp) {
-        self.parent.push(Step {
-            pointer: Some(pointer.into()),
-            op,
-        });
+        self.parent.push(Step { pointer: Some(pointer.into()), op });
     }
 
     /// Capabilities that the container's init will have to give.
     pub fn grantable_capabilities(&self) -> u64 {
-        if self.user_namespace {
-            u64::MAX
-        } else {
-            self.host.capabilities
-        }
+        if self.user_namespace { u64::MAX } else { self.host.capabilities }
     }
 
     /// Whether init is in another user namespace than the runtime.
@@ -256,11 +253,14 @@ fn check_version(version: &str, compiler: &mut Compiler) {
     match numbers[..] {
         [Some(1), Some(_), Some(_)] => {}
         [Some(_), Some(_), Some(_)] => compiler.fault(
-            Error::new(format!("ociVersion {version} is not supported: hako implements 1.0 to 1.3"))
-                .at("/ociVersion"),
+            Error::new(format!(
+                "ociVersion {version} is not supported: hako implements 1.0 to 1.3"
+            ))
+            .at("/ociVersion"),
         ),
         _ => compiler.fault(
-            Error::new(format!("ociVersion {version:?} is not a semantic version")).at("/ociVersion"),
+            Error::new(format!("ociVersion {version:?} is not a semantic version"))
+                .at("/ociVersion"),
         ),
     }
 }
@@ -282,7 +282,11 @@ fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
 }
 
 /// A process cannot have an id that its user namespace does not map.
-fn check_ids_are_mapped(user: &process::User, maps: Option<&namespaces::IdMaps>, compiler: &mut Compiler) {
+fn check_ids_are_mapped(
+    user: &process::User,
+    maps: Option<&namespaces::IdMaps>,
+    compiler: &mut Compiler,
+) {
     let Some(maps) = maps else { return };
     let mut check = |map: &[namespaces::IdMapping], id: u32, what: &str, pointer: String| {
         if !map.is_empty() && !namespaces::is_mapped(map, id) {

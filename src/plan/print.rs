@@ -95,19 +95,25 @@ impl fmt::Display for ParentOp {
                 let list = |map: &[namespaces::IdMapping]| {
                     let ranges: Vec<_> = map
                         .iter()
-                        .map(|range| format!("{} -> {} ({})", range.container, range.host, range.size))
+                        .map(|range| {
+                            format!("{} -> {} ({})", range.container, range.host, range.size)
+                        })
                         .collect();
                     ranges.join(", ")
                 };
                 write!(f, "map users {}; groups {}", list(&maps.uids), list(&maps.gids))
             }
             ParentOp::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
-            ParentOp::Rlimits(limits) => write!(f, "rlimits {}", crate::process::rlimit_list(limits)),
+            ParentOp::Rlimits(limits) => {
+                write!(f, "rlimits {}", crate::process::rlimit_list(limits))
+            }
             ParentOp::MoveInterface(interface) => {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }
             ParentOp::Hooks(kind) => write!(f, "run {kind} hooks"),
-            ParentOp::ReceiveTerminal => f.write_str("<- Terminal, hand it to the console socket or keep it"),
+            ParentOp::ReceiveTerminal => {
+                f.write_str("<- Terminal, hand it to the console socket or keep it")
+            }
         }
     }
 }

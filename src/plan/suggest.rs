@@ -6,7 +6,7 @@ pub fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|word| (distance(typed, word), *word))
-        .filter(|(distance, word)| *distance > 0 && distance * 3 <= word.len())
+        .filter(|(distance, word)| typed != *word && distance * 3 <= word.len())
         .min()
         .map(|(_, word)| word)
 }

@@ -18,13 +18,17 @@ pub struct Preparation {
     program: Option<PathBuf>,
     /// Environment of the program.
     env: Vec<String>,
+    /// The working directory was out of the runtime's reach.
+    cwd_refused: bool,
 }
 
 impl Op {
     /// Does the step, as init.
     pub fn apply(&self, process: &Process, shared: &mut Preparation) -> Result<()> {
         match self {
-            Op::OomScoreAdj(value) => set_oom_score_adj(Path::new("/proc/self/oom_score_adj"), *value),
+            Op::OomScoreAdj(value) => {
+                set_oom_score_adj(Path::new("/proc/self/oom_score_adj"), *value)
+            }
             Op::SessionKeyring(name) => join_session_keyring(name),
             Op::Scheduler(scheduler) => scheduler.apply(),
             Op::IoPriority(priority) => priority.apply(),
@@ -32,11 +36,14 @@ impl Op {
             Op::Personality(persona) => set_personality(*persona),
             Op::Rlimits(limits) => set_rlimits(None, limits),
             Op::ResetSignals => reset_signals(),
-            Op::NoNewPrivileges => rustix::thread::set_no_new_privs(true).os(|| "cannot set no_new_privs"),
+            Op::NoNewPrivileges => {
+                rustix::thread::set_no_new_privs(true).os(|| "cannot set no_new_privs")
+            }
             Op::BoundingSet(sets) => capabilities::limit_bounding_set(sets.bounding),
             Op::User(user) => become_user(user),
             Op::Capabilities(sets) => capabilities::apply(sets),
-            Op::Cwd(path) => enter_cwd(path),
+            Op::EnterCwd(path) => shared.enter_cwd(path),
+            Op::CheckCwd(path) => shared.check_cwd(path),
             Op::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
                 Ok(())
@@ -84,7 +91,9 @@ fn join_session_keyring(name: &str) -> Result<()> {
         Err(errno) => {
             let error = Error::os("cannot make a session keyring", errno);
             Err(match errno {
-                Errno::DQUOT => error.hint("raise kernel.keys.maxkeys and kernel.keys.maxbytes, or use --no-new-keyring"),
+                Errno::DQUOT => error.hint(
+                    "raise kernel.keys.maxkeys and kernel.keys.maxbytes, or use --no-new-keyring",
+                ),
                 _ => error,
             })
         }
@@ -100,33 +109,16 @@ fn set_personality(persona: u64) -> Result<()> {
 /// that cannot be read, all are reset.
 fn reset_signals() -> Result<()> {
     let mut buffer = [0; 4096];
-    let length = rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|file| rustix::io::read(file, &mut buffer))
-        .unwrap_or(0);
+    let length =
+        rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::io::read(file, &mut buffer))
+            .unwrap_or(0);
     let ignored = String::from_utf8_lossy(&buffer[..length])
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(u64::MAX);
     sys::reset_signals(ignored).os(|| "cannot reset signals")
-}
-
-/// Enters the working directory, and checks that it is in the container: a
-/// path such as /proc/self/fd/7 could lead to a descriptor of the host.
-fn enter_cwd(path: &Path) -> Result<()> {
-    rustix::process::chdir(path).map_err(|errno| {
-        let error = Error::os(format!("cannot chdir to cwd {:?}", path.display()), errno);
-        match errno {
-            Errno::ACCESS => error.hint("process.user must have permission to enter the directory"),
-            _ => error,
-        }
-    })?;
-    let reached = rustix::process::getcwd(Vec::new()).os(|| "cannot read the working directory")?;
-    if reached.as_bytes().first() != Some(&b'/') {
-        return Err(Error::new("current working directory is outside of container mount namespace root")
-            .hint("process.cwd must name a directory inside the rootfs"));
-    }
-    Ok(())
 }
 
 /// Supplementary groups, group, user; permitted capabilities survive.
@@ -142,8 +134,10 @@ fn become_user(user: &User) -> Result<()> {
         }
     }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid).os(|| format!("cannot change to group {}", user.gid))?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid).os(|| format!("cannot change to user {}", user.uid))
+    rustix::thread::set_thread_res_gid(gid, gid, gid)
+        .os(|| format!("cannot change to group {}", user.gid))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)
+        .os(|| format!("cannot change to user {}", user.uid))
 }
 
 /// The process may reopen its standard streams as /dev/stdout and the like,
@@ -154,7 +148,9 @@ fn own_standard_streams(user: &User) {
     for stream in [streams.0, streams.1, streams.2] {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-        let is_ours = kind.is_fifo() || kind.is_socket() || (kind.is_char_device() && rustix::termios::isatty(stream));
+        let is_ours = kind.is_fifo()
+            || kind.is_socket()
+            || (kind.is_char_device() && rustix::termios::isatty(stream));
         if is_ours && stat.st_uid != user.uid {
             let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(user.uid)), None);
         }
@@ -162,6 +158,35 @@ fn own_standard_streams(user: &User) {
 }
 
 impl Preparation {
+    fn enter_cwd(&mut self, path: &Path) -> Result<()> {
+        match rustix::process::chdir(path) {
+            Err(Errno::ACCESS) => {
+                self.cwd_refused = true;
+                Ok(())
+            }
+            result => result.os(|| format!("cannot chdir to cwd {:?}", path.display())),
+        }
+    }
+
+    /// A path such as /proc/self/fd/7 could lead to a descriptor of the host.
+    fn check_cwd(&self, path: &Path) -> Result<()> {
+        if self.cwd_refused {
+            rustix::process::chdir(path).map_err(|errno| {
+                Error::os(format!("cannot chdir to cwd {:?}", path.display()), errno)
+                    .hint("process.user must have permission to enter the directory")
+            })?;
+        }
+        let reached =
+            rustix::process::getcwd(Vec::new()).os(|| "cannot read the working directory")?;
+        if reached.as_bytes().first() != Some(&b'/') {
+            return Err(Error::new(
+                "current working directory is outside of container mount namespace root",
+            )
+            .hint("process.cwd must name a directory inside the rootfs"));
+        }
+        Ok(())
+    }
+
     /// Looks the program up with the ids and in the root that will execute it.
     fn find(&mut self, process: &Process) -> Result<()> {
         self.env.clone_from(&process.env);

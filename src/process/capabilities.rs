@@ -25,7 +25,10 @@ pub struct CapabilitySets {
 
 /// Resolves `process.capabilities`. Absent means none at all. What the host
 /// cannot grant is dropped with a warning, as the specification demands.
-pub fn plan(capabilities: Option<&oci::LinuxCapabilities>, compiler: &mut Compiler) -> CapabilitySets {
+pub fn plan(
+    capabilities: Option<&oci::LinuxCapabilities>,
+    compiler: &mut Compiler,
+) -> CapabilitySets {
     let Some(capabilities) = capabilities else {
         return CapabilitySets::default();
     };
@@ -44,7 +47,8 @@ pub fn plan(capabilities: Option<&oci::LinuxCapabilities>, compiler: &mut Compil
         ambient: set(capabilities.ambient()),
     };
     if missing != 0 {
-        compiler.warn(format!("ignoring unknown or unavailable capabilities: [{}]", names(missing)));
+        compiler
+            .warn(format!("ignoring unknown or unavailable capabilities: [{}]", names(missing)));
     }
     let possible = sets.permitted & sets.inheritable;
     if sets.ambient & !possible != 0 {
@@ -72,9 +76,7 @@ fn check(sets: &CapabilitySets, compiler: &mut Compiler) {
 }
 
 fn bit(capability: oci::Capability) -> u64 {
-    format!("CAP_{capability}")
-        .parse::<Capability>()
-        .map_or(0, |capability| capability.bitmask())
+    format!("CAP_{capability}").parse::<Capability>().map_or(0, |capability| capability.bitmask())
 }
 
 /// `CAP_CHOWN CAP_KILL`, in the order of their numbers.
@@ -96,7 +98,12 @@ impl fmt::Display for CapabilitySets {
         if self.permitted == self.effective {
             write!(f, "permitted = effective [{}]", names(self.permitted))?;
         } else {
-            write!(f, "permitted [{}] effective [{}]", names(self.permitted), names(self.effective))?;
+            write!(
+                f,
+                "permitted [{}] effective [{}]",
+                names(self.permitted),
+                names(self.effective)
+            )?;
         }
         if self.inheritable != 0 {
             write!(f, " inheritable [{}]", names(self.inheritable))?;
@@ -115,7 +122,9 @@ pub fn limit_bounding_set(bounding: u64) -> Result<()> {
         if bounding & (1 << number) != 0 {
             continue;
         }
-        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(
+            1 << number,
+        )) {
             Ok(()) => {}
             // Past the last capability that this kernel knows.
             Err(rustix::io::Errno::INVAL) => break,
@@ -141,10 +150,14 @@ pub fn apply(sets: &CapabilitySets) -> Result<()> {
         },
     )
     .os(|| format!("cannot set capabilities {sets}"))?;
-    rustix::thread::clear_ambient_capability_set().os(|| "cannot clear the ambient capability set")?;
+    rustix::thread::clear_ambient_capability_set()
+        .os(|| "cannot clear the ambient capability set")?;
     for number in (0..u64::BITS).filter(|number| sets.ambient & (1 << number) != 0) {
-        rustix::thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)
-            .os(|| format!("cannot make {} ambient", names(1 << number)))?;
+        rustix::thread::configure_capability_in_ambient_set(
+            CapabilitySet::from_bits_retain(1 << number),
+            true,
+        )
+        .os(|| format!("cannot make {} ambient", names(1 << number)))?;
     }
     Ok(())
 }

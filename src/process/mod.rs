@@ -10,4 +10,6 @@ mod schedule;
 pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
 pub use capabilities::{CapabilitySets, own_permitted};
 pub use diagnose::explain;
-pub use plan::{Op, Process, Rlimit, User, plan_attributes, plan_privileged, plan_process, rlimit_list};
+pub use plan::{
+    Op, Process, Rlimit, User, plan_attributes, plan_privileged, plan_process, rlimit_list,
+};

@@ -101,8 +101,11 @@ pub enum Op {
     User(User),
     /// capset(2) and the ambient set.
     Capabilities(CapabilitySets),
-    /// chdir(2), and check that it leads into the container.
-    Cwd(PathBuf),
+    /// chdir(2), with the privileges of the runtime; where those do not reach
+    /// (a file system of another machine), the user's own are tried later.
+    EnterCwd(PathBuf),
+    /// Check that the working directory is in the container.
+    CheckCwd(PathBuf),
     /// umask(2)
     Umask(u32),
     /// Find the program, so that a missing one is reported by `create`.
@@ -128,7 +131,8 @@ impl fmt::Display for Op {
             }
             Op::User(user) => write!(f, "user {user}"),
             Op::Capabilities(sets) => write!(f, "capabilities {sets}"),
-            Op::Cwd(path) => write!(f, "change directory to {}", path.display()),
+            Op::EnterCwd(path) => write!(f, "change directory to {}", path.display()),
+            Op::CheckCwd(_) => f.write_str("check that the working directory is in the container"),
             Op::Umask(mask) => write!(f, "umask {mask:04o}"),
             Op::FindExecutable => f.write_str("find the program"),
             Op::Execute => f.write_str("execute the program"),
@@ -222,10 +226,9 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
 
 /// Labels are not supported yet; a container must not run without them.
 fn refuse_labels(process: &oci::Process, compiler: &mut Compiler) {
-    for (label, name) in [
-        (process.apparmor_profile(), "apparmorProfile"),
-        (process.selinux_label(), "selinuxLabel"),
-    ] {
+    for (label, name) in
+        [(process.apparmor_profile(), "apparmorProfile"), (process.selinux_label(), "selinuxLabel")]
+    {
         if label.as_deref().is_some_and(|label| !label.is_empty()) {
             compiler.unsupported(format!("process.{name}"), &format!("/process/{name}"));
         }
@@ -263,7 +266,8 @@ fn plan_user(user: &oci::User, keep_groups: bool, compiler: &mut Compiler) -> Us
     // To the kernel, -1 means "leave unchanged": the process would start as root.
     let mut refuse = |id: u32, pointer: String| {
         if id == u32::MAX {
-            compiler.fault(Error::new(format!("id {id} is not a valid user or group id")).at(pointer));
+            compiler
+                .fault(Error::new(format!("id {id} is not a valid user or group id")).at(pointer));
         }
     };
     refuse(user.uid(), "/process/user/uid".into());
@@ -273,7 +277,8 @@ fn plan_user(user: &oci::User, keep_groups: bool, compiler: &mut Compiler) -> Us
     }
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
-        compiler.fault(Error::new(format!("umask {umask:#o} exceeds 0777")).at("/process/user/umask"));
+        compiler
+            .fault(Error::new(format!("umask {umask:#o} exceeds 0777")).at("/process/user/umask"));
     }
     User {
         uid: user.uid(),
@@ -396,7 +401,12 @@ pub fn plan_privileged(process: &Process, user_namespace: bool, compiler: &mut C
 
 /// Init's steps after the container's root has been entered, up to, but
 /// without, the gate and execve.
-pub fn plan_attributes(process: &Process, user_namespace: bool, keyring: Option<String>, compiler: &mut Compiler) {
+pub fn plan_attributes(
+    process: &Process,
+    user_namespace: bool,
+    keyring: Option<String>,
+    compiler: &mut Compiler,
+) {
     let mut step = |pointer: &str, op: Op| compiler.child_at(pointer, ChildOp::Process(op));
     if let Some(name) = keyring {
         step("", Op::SessionKeyring(name));
@@ -416,12 +426,11 @@ pub fn plan_attributes(process: &Process, user_namespace: bool, keyring: Option<
     if !user_namespace && !process.rlimits.is_empty() {
         step("/process/rlimits", Op::Rlimits(process.rlimits.clone()));
     }
-    step("/process/capabilities", Op::BoundingSet(process.capabilities.clone()));
+    step("/process/cwd", Op::EnterCwd(process.cwd.clone()));
+    step("/process/capabilities", Op::BoundingSet(process.capabilities));
     step("/process/user", Op::User(process.user.clone()));
-    step("/process/capabilities", Op::Capabilities(process.capabilities.clone()));
-    // As the container's user: a directory only root may enter is not a place
-    // to start in.
-    step("/process/cwd", Op::Cwd(process.cwd.clone()));
+    step("/process/capabilities", Op::Capabilities(process.capabilities));
+    step("/process/cwd", Op::CheckCwd(process.cwd.clone()));
     step("/process/user/umask", Op::Umask(process.user.umask));
     if process.no_new_privileges {
         step("/process/noNewPrivileges", Op::NoNewPrivileges);

@@ -45,7 +45,11 @@ impl Scheduler {
         let planned = Self {
             name: scheduler.policy().to_string(),
             policy: policy as u32,
-            flags: scheduler.flags().iter().flatten().fold(0, |mask, flag| mask | scheduler_flag(*flag)),
+            flags: scheduler
+                .flags()
+                .iter()
+                .flatten()
+                .fold(0, |mask, flag| mask | scheduler_flag(*flag)),
             nice: scheduler.nice().unwrap_or(0),
             priority: u32::try_from(scheduler.priority().unwrap_or(0)).unwrap_or(u32::MAX),
             runtime: scheduler.runtime().unwrap_or(0),
@@ -68,12 +72,22 @@ impl Scheduler {
         let normal = [libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&(self.policy as i32));
         let realtime = [libc::SCHED_FIFO, libc::SCHED_RR].contains(&(self.policy as i32));
         let deadline = self.policy as i32 == libc::SCHED_DEADLINE;
-        refuse(self.policy as i32 == SCHED_ISO, "policy", "is reserved and not implemented by Linux");
+        refuse(
+            self.policy as i32 == SCHED_ISO,
+            "policy",
+            "is reserved and not implemented by Linux",
+        );
         refuse(!(-20..=19).contains(&self.nice), "nice", "is not between -20 and 19");
         refuse(self.nice != 0 && !normal, "nice", "has no meaning for this policy");
-        refuse(realtime && !(1..=99).contains(&self.priority), "priority", "is not between 1 and 99");
+        refuse(
+            realtime && !(1..=99).contains(&self.priority),
+            "priority",
+            "is not between 1 and 99",
+        );
         refuse(self.priority != 0 && !realtime, "priority", "has no meaning for this policy");
-        for (value, field) in [(self.runtime, "runtime"), (self.deadline, "deadline"), (self.period, "period")] {
+        for (value, field) in
+            [(self.runtime, "runtime"), (self.deadline, "deadline"), (self.period, "period")]
+        {
             refuse(value != 0 && !deadline, field, "has no meaning for this policy");
         }
     }
@@ -120,7 +134,11 @@ impl fmt::Display for Scheduler {
             write!(f, " priority {}", self.priority)?;
         }
         if self.runtime != 0 || self.deadline != 0 || self.period != 0 {
-            write!(f, " runtime {} deadline {} period {} ns", self.runtime, self.deadline, self.period)?;
+            write!(
+                f,
+                " runtime {} deadline {} period {} ns",
+                self.runtime, self.deadline, self.period
+            )?;
         }
         if self.flags != 0 {
             write!(f, " flags {:#x}", self.flags)?;
@@ -209,28 +227,24 @@ impl MemoryPolicy {
         let list = policy.nodes().as_deref().unwrap_or("");
         let nodes = parse_list(list, HIGHEST_NODE).unwrap_or_else(|reason| {
             compiler.fault(
-                Error::new(format!("memory nodes {list:?}: {reason}")).at("/linux/memoryPolicy/nodes"),
+                Error::new(format!("memory nodes {list:?}: {reason}"))
+                    .at("/linux/memoryPolicy/nodes"),
             );
             Vec::new()
         });
         let name = policy.mode().to_string();
-        let needs_nodes = [
-            libc::MPOL_BIND,
-            libc::MPOL_INTERLEAVE,
-            MPOL_WEIGHTED_INTERLEAVE,
-            MPOL_PREFERRED_MANY,
-        ];
+        let needs_nodes =
+            [libc::MPOL_BIND, libc::MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE, MPOL_PREFERRED_MANY];
         if needs_nodes.contains(&mode) && nodes.is_empty() {
-            compiler.fault(Error::new(format!("{name} needs nodes")).at("/linux/memoryPolicy/nodes"));
+            compiler
+                .fault(Error::new(format!("{name} needs nodes")).at("/linux/memoryPolicy/nodes"));
         }
         if [libc::MPOL_DEFAULT, libc::MPOL_LOCAL].contains(&mode) && !nodes.is_empty() {
-            compiler.fault(Error::new(format!("{name} takes no nodes")).at("/linux/memoryPolicy/nodes"));
+            compiler.fault(
+                Error::new(format!("{name} takes no nodes")).at("/linux/memoryPolicy/nodes"),
+            );
         }
-        Self {
-            name,
-            mode: mode | flags,
-            nodes,
-        }
+        Self { name, mode: mode | flags, nodes }
     }
 
     /// Applies it to this thread.

@@ -8,9 +8,7 @@ use super::plan::{Op, RootSource};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -150,7 +148,10 @@ fn mask(workspace: &mut Workspace, path: &Path) -> Result<()> {
 }
 
 /// All masks share one source.
-fn shared(slot: &mut Option<OwnedFd>, make: impl FnOnce() -> Result<OwnedFd>) -> Result<BorrowedFd<'_>> {
+fn shared(
+    slot: &mut Option<OwnedFd>,
+    make: impl FnOnce() -> Result<OwnedFd>,
+) -> Result<BorrowedFd<'_>> {
     if slot.is_none() {
         *slot = Some(make()?);
     }
@@ -172,12 +173,18 @@ fn empty_directory() -> Result<OwnedFd> {
 
 /// The host's /dev/null, verified: an image's own could be anything.
 fn host_null() -> Result<OwnedFd> {
-    let null = rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-        .os(|| "cannot open /dev/null of the host")?;
+    let null = rustix::fs::open(
+        "/dev/null",
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .os(|| "cannot open /dev/null of the host")?;
     let stat = rustix::fs::fstat(&null).os(|| "cannot examine /dev/null of the host")?;
     let is_null = FileType::from_raw_mode(stat.st_mode).is_char_device()
         && stat.st_rdev == rustix::fs::makedev(1, 3);
-    is_null.then_some(null).ok_or_else(|| Error::new("/dev/null of the host is not the null device"))
+    is_null
+        .then_some(null)
+        .ok_or_else(|| Error::new("/dev/null of the host is not the null device"))
 }
 
 /// Makes a path read-only, and everything mounted below it.
@@ -185,7 +192,8 @@ fn readonly_path(root: &Root, path: &Path) -> Result<()> {
     let Some(target) = root.lookup(path)? else {
         return Ok(());
     };
-    let tree = clone_tree(&target, true).os(|| format!("cannot clone the mount of {}", path.display()))?;
+    let tree =
+        clone_tree(&target, true).os(|| format!("cannot clone the mount of {}", path.display()))?;
     make_readonly(tree.as_fd(), true)?;
     rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot attach it at {}", path.display()))?;
@@ -206,7 +214,9 @@ fn pivot(root: &Root) -> Result<()> {
     rustix::process::pivot_root(".", ".").map_err(|errno| {
         let error = Error::os("cannot pivot into the root", errno);
         match errno {
-            rustix::io::Errno::INVAL => error.hint("on a host that runs from an initramfs, use --no-pivot"),
+            rustix::io::Errno::INVAL => {
+                error.hint("on a host that runs from an initramfs, use --no-pivot")
+            }
             _ => error,
         }
     })?;

@@ -87,7 +87,8 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
             LinuxDeviceType::P => 'p',
             LinuxDeviceType::A => {
                 compiler.fault(
-                    Error::new("device type \"a\" is for cgroup rules only").at(format!("{pointer}/type")),
+                    Error::new("device type \"a\" is for cgroup rules only")
+                        .at(format!("{pointer}/type")),
                 );
                 continue;
             }
@@ -179,7 +180,8 @@ fn make(root: &Root, parent: &OwnedFd, device: &Device) -> Result<()> {
 
 /// A node that is already in the image is fine if it is the same device.
 fn accept_existing(device: &Device, existing: &OwnedFd) -> Result<()> {
-    let stat = rustix::fs::fstat(existing).os(|| format!("cannot examine {}", device.path.display()))?;
+    let stat =
+        rustix::fs::fstat(existing).os(|| format!("cannot examine {}", device.path.display()))?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice => 'c',
         FileType::BlockDevice => 'b',
@@ -198,12 +200,17 @@ fn accept_existing(device: &Device, existing: &OwnedFd) -> Result<()> {
 
 /// Binds the host's node, found at the same path and verified by its number.
 fn bind_from_host(root: &Root, device: &Device) -> Result<()> {
-    let host = rustix::fs::open(&device.path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-        .os(|| format!("cannot open {} of the host", device.path.display()))?;
+    let host = rustix::fs::open(
+        &device.path,
+        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+        Mode::empty(),
+    )
+    .os(|| format!("cannot open {} of the host", device.path.display()))?;
     accept_existing(device, &host).map_err(|_| {
         Error::new(format!("{} of the host is not {device}", device.path.display()))
     })?;
-    let tree = open_tree(&host).os(|| format!("cannot clone {} of the host", device.path.display()))?;
+    let tree =
+        open_tree(&host).os(|| format!("cannot clone {} of the host", device.path.display()))?;
     let target = root.create_file(&device.path)?;
     rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot bind device {}", device.path.display()))
@@ -215,7 +222,9 @@ pub const EMPTY_BOTH: MoveMountFlags =
 
 /// A detached clone of the mount behind `fd`, that file or directory only.
 pub fn open_tree(fd: impl AsFd) -> rustix::io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     rustix::mount::open_tree(fd, "", flags)
 }
 
@@ -235,7 +244,9 @@ pub fn make_links(root: &Root) -> Result<()> {
         match rustix::fs::symlinkat(*target, &dev, *name) {
             Err(rustix::io::Errno::EXIST) if *name == "ptmx" => replace_ptmx(&dev)?,
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => return Err(Error::os(format!("cannot link /dev/{name} to {target}"), errno)),
+            Err(errno) => {
+                return Err(Error::os(format!("cannot link /dev/{name} to {target}"), errno));
+            }
         }
     }
     Ok(())
@@ -243,6 +254,7 @@ pub fn make_links(root: &Root) -> Result<()> {
 
 /// A ptmx of the image would open terminals of another devpts instance.
 fn replace_ptmx(dev: &OwnedFd) -> Result<()> {
-    rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty()).os(|| "cannot remove /dev/ptmx of the image")?;
+    rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty())
+        .os(|| "cannot remove /dev/ptmx of the image")?;
     rustix::fs::symlinkat("pts/ptmx", dev, "ptmx").os(|| "cannot link /dev/ptmx to pts/ptmx")
 }

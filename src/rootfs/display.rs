@@ -9,15 +9,20 @@ impl fmt::Display for Op {
             Op::IsolateMounts => f.write_str("isolate mounts"),
             Op::AttachRoot(source) => write!(f, "attach rootfs {source}"),
             Op::OpenRoot(path) => write!(f, "open rootfs {}", path.display()),
-            Op::RootPropagation(kind, recursive) => write!(f, "make rootfs {}", propagation(*kind, *recursive)),
+            Op::RootPropagation(kind, recursive) => {
+                write!(f, "make rootfs {}", propagation(*kind, *recursive))
+            }
             Op::Mount(mount) => write!(f, "mount {}", mount.destination.display()),
             Op::Devices(devices) => {
-                let names: Vec<_> = devices.iter().map(|device| device.path.display().to_string()).collect();
+                let names: Vec<_> =
+                    devices.iter().map(|device| device.path.display().to_string()).collect();
                 write!(f, "make devices {}", names.join(" "))
             }
             Op::DeviceLinks => f.write_str("make links in /dev"),
             Op::CreateDirectory(path) => write!(f, "create {}", path.display()),
-            Op::ReadonlyMount(path) | Op::ReadonlyPath(path) => write!(f, "make {} read-only", path.display()),
+            Op::ReadonlyMount(path) | Op::ReadonlyPath(path) => {
+                write!(f, "make {} read-only", path.display())
+            }
             Op::Mask(path) => write!(f, "mask {}", path.display()),
             Op::ReadonlyRoot => f.write_str("make rootfs read-only"),
             Op::Pivot => f.write_str("pivot_root"),
@@ -46,15 +51,21 @@ impl Mount {
     /// What the step's one line does not say: source, attributes, data.
     pub fn details(&self) -> String {
         let mut words = vec![match &self.kind {
-            MountKind::Bind { source, recursive: true, .. } => format!("rbind of {}", source.display()),
+            MountKind::Bind { source, recursive: true, .. } => {
+                format!("rbind of {}", source.display())
+            }
             MountKind::Bind { source, .. } => format!("bind of {}", source.display()),
             MountKind::New { filesystem, .. } => filesystem.clone(),
             MountKind::Remount { .. } => "remount".to_owned(),
         }];
         words.extend(attributes(self.attributes.set, self.attributes.clear, ""));
         words.extend(attributes(self.recursive.set, self.recursive.clear, "r"));
-        words.extend(self.propagation.iter().map(|(kind, recursive)| propagation(*kind, *recursive)));
-        if let MountKind::New { superblock, data, .. } | MountKind::Remount { superblock, data, .. } = &self.kind {
+        words.extend(
+            self.propagation.iter().map(|(kind, recursive)| propagation(*kind, *recursive)),
+        );
+        if let MountKind::New { superblock, data, .. }
+        | MountKind::Remount { superblock, data, .. } = &self.kind
+        {
             words.extend(superblock.iter().filter(|flag| *flag != "ro").cloned());
             words.extend(data.iter().map(|(key, value)| match value {
                 Some(value) => format!("{key}={value}"),

@@ -41,7 +41,8 @@ impl Mount {
         }
         if let MountKind::Bind { source, recursive, nofollow, copy_symlink } = &self.kind {
             let opened = open_source(source, *nofollow)?;
-            let stat = rustix::fs::fstat(&opened).os(|| format!("cannot examine source {}", source.display()))?;
+            let stat = rustix::fs::fstat(&opened)
+                .os(|| format!("cannot examine source {}", source.display()))?;
             let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
             if *copy_symlink && kind.is_symlink() {
                 let target = rustix::fs::readlinkat(&opened, "", Vec::new())
@@ -57,6 +58,14 @@ impl Mount {
             let tree = clone_tree(&opened, *recursive)
                 .os(|| format!("cannot clone the mount of {}", source.display()))?;
             self.set_attributes(tree.as_fd(), prepared.idmap.as_ref(), source)?;
+            prepared.tree = Some(tree);
+        }
+        if let (MountKind::New { .. }, Some(idmap)) = (&self.kind, &prepared.idmap) {
+            // Mapping takes privilege over both the file system and the map.
+            let tree = self.make_new(None)?;
+            let mapped = MountAttributes { idmap: Some(idmap.as_fd()), ..Default::default() };
+            sys::mount_setattr(tree.as_fd(), c"", false, &mapped)
+                .map_err(|errno| idmap_refused(&tree, errno))?;
             prepared.tree = Some(tree);
         }
         Ok(prepared)
@@ -75,26 +84,13 @@ impl Mount {
                 let target = self.target(root, prepared.is_directory)?;
                 self.attach(tree, target)
             }
-            MountKind::New { filesystem, source, superblock, data } => {
+            MountKind::New { .. } => {
                 let target = self.target(root, true)?;
-                let mut data = data.clone();
-                if filesystem == "tmpfs" && !data.iter().any(|(key, _)| key == "mode") {
-                    data.push(("mode".to_owned(), Some(permissions(&target)?)));
-                }
-                let context = rustix::mount::fsopen(filesystem.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
-                    .map_err(|errno| unknown_filesystem(filesystem, errno))?;
-                configure(&context, "source", Some(source))?;
-                for flag in superblock {
-                    configure(&context, flag, None)?;
-                }
-                for (key, value) in &data {
-                    configure(&context, key, value.as_deref())?;
-                }
-                rustix::mount::fsconfig_create(&context)
-                    .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
-                self.finish_new(&context, target, prepared.idmap.as_ref())?;
-                retire(context);
-                Ok(())
+                let tree = match prepared.tree.take() {
+                    Some(tree) => tree,
+                    None => self.make_new(Some(&target))?,
+                };
+                self.finish_new(tree, target)
             }
             MountKind::Remount { superblock, data, mount_only } => {
                 let target = self.target(root, true)?;
@@ -106,31 +102,63 @@ impl Mount {
         }
     }
 
-    fn finish_new(&self, context: &OwnedFd, target: OwnedFd, idmap: Option<&OwnedFd>) -> Result<()> {
-        let mut set = (self.recursive.set & !self.attributes.clear) | self.attributes.set;
-        // What is to be filled cannot be read-only yet.
-        let late = if self.copy_up { set & libc::MOUNT_ATTR_RDONLY } else { 0 };
-        set &= !late;
+    /// A file system of its own, still detached.
+    fn make_new(&self, target: Option<&OwnedFd>) -> Result<OwnedFd> {
+        let MountKind::New { filesystem, source, superblock, data } = &self.kind else {
+            return Err(Error::new("not a new file system"));
+        };
+        let context = rustix::mount::fsopen(filesystem.as_str(), FsOpenFlags::FSOPEN_CLOEXEC)
+            .map_err(|errno| unknown_filesystem(filesystem, errno))?;
+        configure(&context, "source", Some(source))?;
+        for flag in superblock {
+            configure(&context, flag, None)?;
+        }
+        for (key, value) in data {
+            configure(&context, key, value.as_deref())?;
+        }
+        let has_mode = data.iter().any(|(key, _)| key == "mode");
+        if let Some(target) = target.filter(|_| filesystem == "tmpfs" && !has_mode) {
+            configure(&context, "mode", Some(&permissions(target)?))?;
+        }
+        rustix::mount::fsconfig_create(&context)
+            .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
+        let set = self.new_attributes() & !self.late_attributes();
         let tree = rustix::mount::fsmount(
-            context,
+            &context,
             FsMountFlags::FSMOUNT_CLOEXEC,
             MountAttrFlags::from_bits_retain(set as u32),
         )
-        .map_err(|errno| with_log(context, "cannot make the mount".to_owned(), errno))?;
+        .map_err(|errno| with_log(&context, "cannot make the mount".to_owned(), errno))?;
+        retire(context);
+        Ok(tree)
+    }
+
+    fn finish_new(&self, tree: OwnedFd, target: OwnedFd) -> Result<()> {
         if self.copy_up {
             copyup::copy_tree(target.as_fd(), tree.as_fd())?;
         }
-        if let Some(idmap) = idmap {
-            let change = MountAttributes { idmap: Some(idmap.as_fd()), ..Default::default() };
-            sys::mount_setattr(tree.as_fd(), c"", false, &change).map_err(|errno| idmap_refused(&tree, errno))?;
-        }
         for (propagation, recursive) in &self.propagation {
-            change(tree.as_fd(), *recursive, &MountAttributes { propagation: *propagation, ..Default::default() })?;
+            change(
+                tree.as_fd(),
+                *recursive,
+                &MountAttributes { propagation: *propagation, ..Default::default() },
+            )?;
         }
+        let late = self.late_attributes();
         if late != 0 {
             change(tree.as_fd(), false, &MountAttributes { set: late, ..Default::default() })?;
         }
         self.attach(tree, target)
+    }
+
+    /// A new mount has one layer: what is for the tree is for it, too.
+    fn new_attributes(&self) -> u64 {
+        (self.recursive.set & !self.attributes.clear) | self.attributes.set
+    }
+
+    /// What is to be filled cannot be read-only yet.
+    fn late_attributes(&self) -> u64 {
+        if self.copy_up { self.new_attributes() & libc::MOUNT_ATTR_RDONLY } else { 0 }
     }
 
     /// Where the mount goes, created if it is missing.
@@ -140,13 +168,14 @@ impl Mount {
         if pseudo {
             // A link of the image would put it somewhere else, and what hako
             // later hides in /proc would not be there.
-            let existing = root.lookup_without_links(destination).map_err(|error| match error.errno {
-                Some(libc::ELOOP) => Error::new(format!(
-                    "{} must be mounted on ordinary directory, not through a symbolic link",
-                    destination.display()
-                )),
-                _ => error,
-            })?;
+            let existing =
+                root.lookup_without_links(destination).map_err(|error| match error.errno {
+                    Some(libc::ELOOP) => Error::new(format!(
+                        "{} must be mounted on ordinary directory, not through a symbolic link",
+                        destination.display()
+                    )),
+                    _ => error,
+                })?;
             if let Some(target) = existing {
                 return Ok(target);
             }
@@ -178,11 +207,16 @@ impl Mount {
     }
 
     fn attach(&self, tree: OwnedFd, target: OwnedFd) -> Result<()> {
-        rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH).map_err(|errno| match errno {
-            Errno::NOTDIR => Error::os(self.describe_mismatch(&tree, &target), errno)
-                .hint("a directory can be mounted onto a directory only, and a file onto a file"),
-            errno => Error::os(format!("cannot attach it at {}", self.destination.display()), errno),
-        })?;
+        rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH).map_err(
+            |errno| match errno {
+                Errno::NOTDIR => Error::os(self.describe_mismatch(&tree, &target), errno).hint(
+                    "a directory can be mounted onto a directory only, and a file onto a file",
+                ),
+                errno => {
+                    Error::os(format!("cannot attach it at {}", self.destination.display()), errno)
+                }
+            },
+        )?;
         retire(tree);
         retire(target);
         Ok(())
@@ -205,10 +239,16 @@ impl Mount {
         )
     }
 
-    fn set_attributes(&self, tree: BorrowedFd, idmap: Option<&OwnedFd>, source: &Path) -> Result<()> {
+    fn set_attributes(
+        &self,
+        tree: BorrowedFd,
+        idmap: Option<&OwnedFd>,
+        source: &Path,
+    ) -> Result<()> {
         if let (Some(namespace), Some(idmap)) = (idmap, &self.idmap) {
             let change = MountAttributes { idmap: Some(namespace.as_fd()), ..Default::default() };
-            sys::mount_setattr(tree, c"", idmap.recursive, &change).map_err(|errno| idmap_refused(tree, errno))?;
+            sys::mount_setattr(tree, c"", idmap.recursive, &change)
+                .map_err(|errno| idmap_refused(tree, errno))?;
         }
         let explain = |errno| attributes_refused(source, errno);
         for (propagation, recursive) in &self.propagation {
@@ -219,7 +259,11 @@ impl Mount {
             if attributes.is_empty() {
                 continue;
             }
-            let change = MountAttributes { set: attributes.set, clear: attributes.clear, ..Default::default() };
+            let change = MountAttributes {
+                set: attributes.set,
+                clear: attributes.clear,
+                ..Default::default()
+            };
             sys::mount_setattr(tree, c"", recursive, &change).map_err(explain)?;
         }
         Ok(())
@@ -229,8 +273,9 @@ impl Mount {
         let (parent, name) = root.create_parent(&self.destination)?;
         match rustix::fs::symlinkat(target, &parent, &name) {
             Err(Errno::EXIST) => {
-                let existing = rustix::fs::readlinkat(&parent, &name, Vec::new())
-                    .os(|| format!("{} exists and is no symbolic link", self.destination.display()))?;
+                let existing = rustix::fs::readlinkat(&parent, &name, Vec::new()).os(|| {
+                    format!("{} exists and is no symbolic link", self.destination.display())
+                })?;
                 if existing.as_bytes() == target.as_os_str().as_encoded_bytes() {
                     return Ok(());
                 }
@@ -261,8 +306,9 @@ fn open_source(source: &Path, nofollow: bool) -> Result<OwnedFd> {
 
 /// A detached copy of the mount behind `fd`, with what is below it if `recursive`.
 pub fn clone_tree(fd: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -305,9 +351,14 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
     })
 }
 
-fn reconfigure(target: &OwnedFd, superblock: &[String], data: &[(String, Option<String>)]) -> Result<()> {
+fn reconfigure(
+    target: &OwnedFd,
+    superblock: &[String],
+    data: &[(String, Option<String>)],
+) -> Result<()> {
     let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
-    let context = rustix::mount::fspick(target, "", flags).os(|| "cannot remount what is no mount")?;
+    let context =
+        rustix::mount::fspick(target, "", flags).os(|| "cannot remount what is no mount")?;
     for flag in superblock {
         configure(&context, flag, None)?;
     }
@@ -340,14 +391,16 @@ pub fn with_log(context: &OwnedFd, message: String, errno: Errno) -> Error {
 fn unknown_filesystem(name: &str, errno: Errno) -> Error {
     let error = Error::os(format!("cannot mount {name}"), errno);
     match errno {
-        Errno::NODEV => error.hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
+        Errno::NODEV => error
+            .hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
         _ => error,
     }
 }
 
 fn idmap_refused(tree: impl AsFd, errno: Errno) -> Error {
-    let magic = rustix::fs::fstatfs(tree).map_or(0, |statfs| statfs.f_type as i64);
-    let error = Error::os(format!("cannot map ownership on this file system (magic {magic:#x})"), errno);
+    let magic = rustix::fs::fstatfs(tree).map_or(0, |statfs| statfs.f_type);
+    let error =
+        Error::os(format!("cannot map ownership on this file system (magic {magic:#x})"), errno);
     match errno {
         Errno::INVAL => error.hint("the running kernel cannot idmap this file system; ext4, xfs, btrfs and tmpfs can since 5.12, 5.12, 5.15 and 6.3"),
         _ => error,
@@ -355,10 +408,13 @@ fn idmap_refused(tree: impl AsFd, errno: Errno) -> Error {
 }
 
 fn attributes_refused(source: &Path, errno: Errno) -> Error {
-    let error = Error::os(format!("cannot change the mount attributes of {}", source.display()), errno);
+    let error =
+        Error::os(format!("cannot change the mount attributes of {}", source.display()), errno);
     match errno {
         Errno::PERM => {
-            let locked = rustix::fs::statvfs(source).map(|fs| format!("{:?}", fs.f_flag)).unwrap_or_default();
+            let locked = rustix::fs::statvfs(source)
+                .map(|fs| format!("{:?}", fs.f_flag))
+                .unwrap_or_default();
             error.hint(format!(
                 "the source is mounted {locked}; in a user namespace the flags it came with are locked and cannot be cleared"
             ))

@@ -146,6 +146,12 @@ impl Attributes {
         self.set &= !bits;
     }
 
+    /// Takes bits back: a later option for the whole tree has the last word.
+    fn forget(&mut self, bits: u64) {
+        self.set &= !bits;
+        self.clear &= !bits;
+    }
+
     /// The access time policy is a field, not a bit: the kernel wants the
     /// whole field cleared before one of its values is set.
     fn atime(&mut self, policy: u64) {
@@ -172,7 +178,7 @@ pub struct Parsed {
     /// tmpcopyup
     pub copy_up: bool,
     /// Idmap: recursive or not, and the mappings given in the option itself.
-    pub idmap: Option<(bool, Option<IdMaps>)>,
+    pub idmap: Option<(bool, Option<String>)>,
     /// src-nofollow
     pub source_nofollow: bool,
     /// dest-nofollow
@@ -184,22 +190,26 @@ pub struct Parsed {
 }
 
 /// Folds the options of a mount.
-///
-/// # Errors
-/// A sentence about a malformed `idmap=` option.
-pub fn parse(options: &[String]) -> Result<Parsed, String> {
+pub fn parse(options: &[String]) -> Parsed {
     let mut parsed = Parsed::default();
     for option in options {
         match meaning(option) {
             Some((meaning, recursive)) => parsed.apply(meaning, recursive),
-            None => parsed.apply_parameter(option)?,
+            None => parsed.apply_parameter(option),
         }
     }
-    Ok(parsed)
+    parsed
 }
 
 impl Parsed {
     fn apply(&mut self, meaning: Meaning, recursive: bool) {
+        if recursive {
+            match meaning {
+                Set(bits) | Clear(bits) => self.attributes.forget(bits),
+                Atime(_) => self.attributes.forget(ATIME_FIELD),
+                _ => {}
+            }
+        }
         let attributes = if recursive { &mut self.recursive } else { &mut self.attributes };
         match meaning {
             Set(bits) => attributes.set(bits),
@@ -223,40 +233,61 @@ impl Parsed {
         }
     }
 
-    fn apply_parameter(&mut self, option: &str) -> Result<(), String> {
+    fn apply_parameter(&mut self, option: &str) {
         match option.split_once('=') {
             Some(("idmap" | "ridmap", maps)) => {
-                self.idmap = Some((option.starts_with('r'), Some(parse_idmap(maps)?)));
+                self.idmap = Some((option.starts_with('r'), Some(maps.to_owned())));
             }
             Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
             None if option.is_empty() => {}
             None => self.data.push((option.to_owned(), None)),
         }
-        Ok(())
     }
 }
 
 /// `uids=0-1000-1#1000-2000-5;gids=0-1000-1`: ranges container-host-size,
-/// separated by `#`, as crun writes them. A leading `@` is refused: it would
-/// be relative to a user namespace that does not exist yet.
-fn parse_idmap(text: &str) -> Result<IdMaps, String> {
+/// separated by `#`, as crun writes them. After an `@` the second number is an
+/// id in the container's user namespace, which maps it by `namespace`.
+///
+/// # Errors
+/// A sentence about what is malformed.
+pub fn parse_idmap(text: &str, namespace: &IdMaps) -> Result<IdMaps, String> {
     let mut maps = IdMaps::default();
     for part in text.split(';').filter(|part| !part.is_empty()) {
-        let (kind, ranges) = part.split_once('=').ok_or_else(|| format!("idmap: {part:?} is not uids=… or gids=…"))?;
-        let list = match kind {
-            "uids" => &mut maps.uids,
-            "gids" => &mut maps.gids,
+        let (kind, ranges) = part
+            .split_once('=')
+            .ok_or_else(|| format!("idmap: {part:?} is not uids=… or gids=…"))?;
+        let (list, outer) = match kind {
+            "uids" => (&mut maps.uids, &namespace.uids),
+            "gids" => (&mut maps.gids, &namespace.gids),
             _ => return Err(format!("idmap: {kind:?} is neither uids nor gids")),
         };
         for range in ranges.split('#') {
-            let numbers: Vec<u32> = range.split('-').filter_map(|number| number.parse().ok()).collect();
-            let [container, host, size] = numbers[..] else {
+            let (relative, plain) = match range.strip_prefix('@') {
+                Some(plain) => (true, plain),
+                None => (false, range),
+            };
+            let numbers: Vec<Option<u32>> =
+                plain.split('-').map(|number| number.parse().ok()).collect();
+            let [Some(container), Some(host), Some(size)] = numbers[..] else {
                 return Err(format!("idmap: {range:?} is not CONTAINER-HOST-SIZE"));
             };
+            let host = if relative { translate(outer, host, size)? } else { host };
             list.push(IdMapping { container, host, size });
         }
     }
     Ok(maps)
+}
+
+/// The host's first id for a range of ids of a user namespace.
+fn translate(maps: &[IdMapping], first: u32, size: u32) -> Result<u32, String> {
+    maps.iter()
+        .find_map(|map| {
+            let offset = first.checked_sub(map.container)?;
+            let inside = offset.checked_add(size).is_some_and(|end| end <= map.size);
+            inside.then(|| map.host + offset)
+        })
+        .ok_or_else(|| format!("idmap: {size} ids from {first} on are not mapped in the container"))
 }
 
 #[cfg(test)]
@@ -265,7 +296,7 @@ mod tests {
 
     fn parse(options: &[&str]) -> Parsed {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        super::parse(&options).unwrap()
+        super::parse(&options)
     }
 
     #[test]
@@ -289,17 +320,28 @@ mod tests {
     #[test]
     fn other_words_are_data() {
         let parsed = parse(&["size=64k", "nr_inodes"]);
-        let expected = [("size".to_owned(), Some("64k".to_owned())), ("nr_inodes".to_owned(), None)];
+        let expected =
+            [("size".to_owned(), Some("64k".to_owned())), ("nr_inodes".to_owned(), None)];
         assert_eq!(parsed.data, expected);
     }
 
     #[test]
     fn idmap_ranges_are_read() {
-        let (recursive, maps) = parse(&["idmap=uids=0-1000-1#5-6-7;gids=0-9-1"]).idmap.unwrap();
-        let maps = maps.unwrap();
-        assert!(!recursive);
+        let text = parse(&["idmap=uids=0-1000-1#5-6-7;gids=@0-9-1"]).idmap.unwrap().1.unwrap();
+        let outer = [IdMapping { container: 0, host: 100_000, size: 10 }];
+        let namespace = IdMaps { uids: outer.to_vec(), gids: outer.to_vec() };
+        let maps = parse_idmap(&text, &namespace).unwrap();
         assert_eq!(maps.uids[1], IdMapping { container: 5, host: 6, size: 7 });
-        assert_eq!(maps.gids.len(), 1);
-        assert!(super::parse(&["idmap=uids=0-1".to_owned()]).is_err());
+        assert_eq!(maps.gids, [IdMapping { container: 0, host: 100_009, size: 1 }]);
+        for bad in ["uids=0-1", "uids=@0-9-2", "uids=a-b-c", "pids=0-0-1", "x"] {
+            assert!(parse_idmap(bad, &namespace).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_later_option_for_the_tree_wins_too() {
+        let parsed = parse(&["noatime", "ro", "rrelatime", "rrw"]);
+        assert!(parsed.attributes.is_empty());
+        assert_eq!(parsed.recursive.clear, RDONLY | ATIME_FIELD);
     }
 }

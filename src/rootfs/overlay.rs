@@ -22,20 +22,24 @@ pub fn create_upper(directory: &Path) -> Result<()> {
 }
 
 /// Makes the overlay; `lower` is topmost first. Returns the detached mount.
-pub fn make(lower: &[std::path::PathBuf], upper: Option<&Path>, user_xattr: bool) -> Result<OwnedFd> {
+pub fn make(
+    lower: &[std::path::PathBuf],
+    upper: Option<&Path>,
+    user_xattr: bool,
+) -> Result<OwnedFd> {
     let changes = match upper {
         Some(directory) => open_directory(CWD, directory)?,
         None => tmpfs()?,
     };
     let upper = open_directory(&changes, Path::new(UPPER))?;
     let work = open_directory(&changes, Path::new(WORK))?;
-    let layers: Vec<OwnedFd> = lower
-        .iter()
-        .map(|layer| open_directory(CWD, layer))
-        .collect::<Result<_>>()?;
-    let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
-        Error::os("cannot mount overlay", errno).hint("load the kernel module: modprobe overlay")
-    })?;
+    let layers: Vec<OwnedFd> =
+        lower.iter().map(|layer| open_directory(CWD, layer)).collect::<Result<_>>()?;
+    let context =
+        rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
+            Error::os("cannot mount overlay", errno)
+                .hint("load the kernel module: modprobe overlay")
+        })?;
     set_layers(&context, &layers)?;
     configure(&context, "upperdir", Some(&by_descriptor(&upper)))?;
     configure(&context, "workdir", Some(&by_descriptor(&work)))?;
@@ -54,7 +58,9 @@ fn set_layers(context: &OwnedFd, layers: &[OwnedFd]) -> Result<()> {
     for (index, path) in paths.iter().enumerate() {
         match rustix::mount::fsconfig_set_string(context, "lowerdir+", path.as_str()) {
             Ok(()) => {}
-            Err(Errno::INVAL) if index == 0 => return configure(context, "lowerdir", Some(&paths.join(":"))),
+            Err(Errno::INVAL) if index == 0 => {
+                return configure(context, "lowerdir", Some(&paths.join(":")));
+            }
             Err(errno) => {
                 return Err(with_log(context, format!("layer {index} was refused"), errno)
                     .hint("overlayfs takes at most 500 layers"));
@@ -85,8 +91,10 @@ fn tmpfs() -> Result<OwnedFd> {
     rustix::mount::fsconfig_set_string(&context, "mode", "0755").os(message)?;
     rustix::mount::fsconfig_create(&context).os(message)?;
     let mount =
-        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).os(message)?;
-    rustix::mount::move_mount(&mount, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).os(message)?;
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .os(message)?;
+    rustix::mount::move_mount(&mount, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .os(message)?;
     for name in [UPPER, WORK] {
         rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755)).os(message)?;
     }

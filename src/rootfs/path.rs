@@ -53,7 +53,12 @@ impl Root {
 
     /// The entry `name` of the directory `parent`, not following it.
     pub fn lookup_in(&self, parent: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>> {
-        match rustix::fs::openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        match rustix::fs::openat(
+            parent,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(in_container(Path::new(name), errno)),
@@ -116,11 +121,18 @@ impl Root {
         Ok(directory)
     }
 
-    fn create_component(&self, parent: &OwnedFd, name: &OsStr, step: &Path, links: &mut usize) -> Result<OwnedFd> {
+    fn create_component(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        step: &Path,
+        links: &mut usize,
+    ) -> Result<OwnedFd> {
         match rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
             Ok(()) => {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(|errno| creation(step, errno))
+                rustix::fs::openat(parent, name, flags, Mode::empty())
+                    .map_err(|errno| creation(step, errno))
             }
             // A dangling link: create its target.
             Err(Errno::EXIST) => {
@@ -128,9 +140,11 @@ impl Root {
                 if *links > LINK_LIMIT {
                     return Err(creation(step, Errno::LOOP));
                 }
-                let target = rustix::fs::readlinkat(parent, name, Vec::new()).map_err(|e| creation(step, e))?;
+                let target = rustix::fs::readlinkat(parent, name, Vec::new())
+                    .map_err(|e| creation(step, e))?;
                 let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                let target = super::plan::clean(&step.parent().unwrap_or(Path::new("/")).join(target));
+                let target =
+                    super::plan::clean(&step.parent().unwrap_or(Path::new("/")).join(target));
                 match self.lookup(&target)? {
                     Some(fd) => Ok(fd),
                     None => self.create(&target, links),
@@ -148,7 +162,8 @@ impl Root {
             match rustix::fs::readlinkat(&parent, &name, Vec::new()) {
                 Ok(target) => {
                     let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                    path = super::plan::clean(&path.parent().unwrap_or(Path::new("/")).join(target));
+                    path =
+                        super::plan::clean(&path.parent().unwrap_or(Path::new("/")).join(target));
                 }
                 Err(Errno::NOENT | Errno::INVAL) => return Ok(path),
                 Err(errno) => return Err(creation(&path, errno)),
@@ -161,7 +176,12 @@ impl Root {
         self.openat2(path, OFlags::PATH, resolve)
     }
 
-    fn openat2(&self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    fn openat2(
+        &self,
+        path: &Path,
+        flags: OFlags,
+        resolve: ResolveFlags,
+    ) -> rustix::io::Result<OwnedFd> {
         // The kernel gives up with EAGAIN when a rename races with "..".
         let mut attempts = 0;
         loop {

@@ -201,7 +201,9 @@ pub fn plan_tree(
         }
         compiler.child_at(pointer, ChildOp::Rootfs(Op::Mount(Box::new(planned))));
     }
-    if let Some(process) = spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/")) {
+    if let Some(process) =
+        spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/"))
+    {
         let cwd = clean(process.cwd());
         compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
     }
@@ -240,7 +242,10 @@ pub fn plan_entry(tree: &Tree, compiler: &mut Compiler) {
     compiler.child(ChildOp::Rootfs(if tree.pivot { Op::Pivot } else { Op::Chroot }));
     // pivot_root(2) refuses a shared root.
     if let Some((kind, recursive)) = tree.late_propagation {
-        compiler.child_at("/linux/rootfsPropagation", ChildOp::Rootfs(Op::RootPropagation(kind, recursive)));
+        compiler.child_at(
+            "/linux/rootfsPropagation",
+            ChildOp::Rootfs(Op::RootPropagation(kind, recursive)),
+        );
     }
 }
 
@@ -296,7 +301,9 @@ fn plan_propagation(linux: &Linux, compiler: &mut Compiler) -> Option<(u64, bool
             compiler.fault(
                 Error::new(format!("rootfsPropagation {word:?} is not a propagation type"))
                     .at("/linux/rootfsPropagation")
-                    .hint("shared, slave, private or unbindable, or one of them with an r in front"),
+                    .hint(
+                        "shared, slave, private or unbindable, or one of them with an r in front",
+                    ),
             );
             None
         }
@@ -308,7 +315,8 @@ fn plan_paths(paths: Option<&Vec<String>>, pointer: &str, compiler: &mut Compile
     for (index, path) in paths.into_iter().flatten().enumerate() {
         if !path.starts_with('/') {
             compiler.fault(
-                Error::new(format!("path {path:?} is not absolute")).at(format!("{pointer}/{index}")),
+                Error::new(format!("path {path:?} is not absolute"))
+                    .at(format!("{pointer}/{index}")),
             );
         }
         planned.push(PathBuf::from(path));
@@ -362,15 +370,15 @@ fn plan_mount(
     compiler.refuse_nul(&format!("{pointer}/options"), words);
     let source = mount.source().clone().unwrap_or_default();
     compiler.refuse_nul(pointer, [mount.destination().to_string_lossy(), source.to_string_lossy()]);
-    let parsed = match options::parse(words) {
-        Ok(parsed) => parsed,
-        Err(reason) => {
-            compiler.fault(Error::new(reason).at(format!("{pointer}/options")));
-            return None;
-        }
-    };
+    let parsed = options::parse(words);
     let destination = clean(mount.destination());
-    check_destination(&destination, mount.typ().as_deref(), parsed.bind.is_some(), pointer, compiler);
+    check_destination(
+        &destination,
+        mount.typ().as_deref(),
+        parsed.bind.is_some(),
+        pointer,
+        compiler,
+    );
     let idmap = plan_idmap(mount, &parsed, linux, clone, pointer, compiler);
     let kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
     if matches!(kind, MountKind::Bind { .. }) && !parsed.data.is_empty() {
@@ -428,7 +436,8 @@ fn plan_kind(
     pointer: &str,
     compiler: &mut Compiler,
 ) -> Option<MountKind> {
-    let mut superblock: Vec<String> = parsed.superblock.iter().map(|flag| (*flag).to_owned()).collect();
+    let mut superblock: Vec<String> =
+        parsed.superblock.iter().map(|flag| (*flag).to_owned()).collect();
     let readonly = parsed.attributes.set & libc::MOUNT_ATTR_RDONLY != 0;
     if readonly && !parsed.copy_up && mount.destination() != Path::new("/dev") {
         superblock.push("ro".to_owned());
@@ -442,7 +451,8 @@ fn plan_kind(
     }
     if let Some(recursive) = parsed.bind {
         if source.as_os_str().is_empty() {
-            compiler.fault(Error::new("a bind mount needs a source").at(format!("{pointer}/source")));
+            compiler
+                .fault(Error::new("a bind mount needs a source").at(format!("{pointer}/source")));
         }
         return Some(MountKind::Bind {
             source: compiler.options.bundle.join(source),
@@ -502,15 +512,25 @@ fn plan_idmap(
         (None, false) => (false, None),
         (Some((recursive, inline)), _) => (*recursive, inline.clone()),
     };
-    let maps = inline.unwrap_or(listed);
+    let namespace = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
+    let inline = inline.map(|text| options::parse_idmap(&text, &namespace)).transpose();
+    let maps = match inline {
+        Ok(inline) => inline.unwrap_or(listed),
+        Err(reason) => {
+            compiler.fault(Error::new(reason).at(format!("{pointer}/options")));
+            return None;
+        }
+    };
     let maps = if maps.is_empty() {
         if !clone.is_new(Kind::User) {
             compiler.fault(
-                Error::new("an idmapped mount needs uidMappings and gidMappings, or a new user namespace")
-                    .at(pointer),
+                Error::new(
+                    "an idmapped mount needs uidMappings and gidMappings, or a new user namespace",
+                )
+                .at(pointer),
             );
         }
-        IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref())
+        namespace
     } else {
         namespaces::check_map(&maps.uids, &format!("{pointer}/uidMappings"), compiler);
         namespaces::check_map(&maps.gids, &format!("{pointer}/gidMappings"), compiler);
@@ -524,8 +544,20 @@ fn plan_idmap(
 
 /// Files of lxcfs that may be mounted over their counterparts in /proc.
 const LXCFS: &[&str] = &[
-    "cpuinfo", "diskstats", "loadavg", "meminfo", "net/dev", "pressure/cpu", "pressure/io",
-    "pressure/memory", "slabinfo", "stat", "swaps", "sys/kernel/ns_last_pid", "uptime", "version",
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "pressure/cpu",
+    "pressure/io",
+    "pressure/memory",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+    "version",
 ];
 
 /// Nothing but procfs over /proc: labels and sysctls are written through it.
@@ -538,7 +570,8 @@ fn check_destination(
 ) {
     if destination == Path::new("/") {
         compiler.fault(
-            Error::new("a mount over / would hide the container's root").at(format!("{pointer}/destination")),
+            Error::new("a mount over / would hide the container's root")
+                .at(format!("{pointer}/destination")),
         );
     }
     let Ok(below) = destination.strip_prefix("/proc") else {

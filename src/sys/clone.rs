@@ -49,21 +49,14 @@ pub fn clone3(request: &Clone3) -> Result<Cloned, Errno> {
     // by a thread that does not exist in the child. `args` and `pidfd` outlive
     // the call.
     let pid = result(unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
-        )
+        libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
     })?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }
     // SAFETY: the kernel stored a new descriptor, owned by nobody else, in `pidfd`.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Cloned::Parent {
-        pid: pid as i32,
-        pidfd,
-    })
+    Ok(Cloned::Parent { pid: pid as i32, pidfd })
 }
 
 /// Not in every libc's headers as an unsigned constant.

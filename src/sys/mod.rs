@@ -18,7 +18,7 @@ mod signal;
 pub use child::{keep_exit_statuses, pidfd_send_signal};
 pub use clone::{Clone3, Cloned, clone3};
 pub use entry::prepare_process;
-pub use exec::{close_all_but, cloexec_from, execute_fd, take_inherited, wipe_environment};
+pub use exec::{cloexec_from, close_all_but, execute_fd, take_inherited, wipe_environment};
 pub use exit::exit_now;
 pub use keyring::join_session_keyring;
 pub use limit::prlimit;

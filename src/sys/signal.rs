@@ -8,10 +8,22 @@ use rustix::io::Errno;
 /// the caller had reaches the container. Handlers end with execve anyway.
 pub fn reset_signals(ignored: u64) -> Result<(), Errno> {
     for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
-        // Refused for signals that cannot be ignored and those that libc keeps
-        // to itself: they need no reset.
-        // SAFETY: installs no handler, so no code of ours can run on a signal.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The system call itself: libc keeps two signals from its callers.
+        // SAFETY: an all-zero kernel sigaction means SIG_DFL on every
+        // architecture, and no handler is installed. Refusals (KILL, STOP) are
+        // for signals that cannot be ignored in the first place.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8,
+            )
+        };
     }
     SigSet::empty().thread_set_mask().map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }
+
+/// At least as large as any architecture's `struct sigaction`.
+const DEFAULT: [u64; 8] = [0; 8];

@@ -14,7 +14,7 @@ present() {
     awk '$5 ~ /hako-test/ || $4 ~ /hako-test/ { print "mount " $5 }' /proc/self/mountinfo
     find /sys/class/net -maxdepth 1 -name 'hako*' -printf 'interface %f\n'
     for dir in /proc/[0-9]*; do
-        words=$(tr '\0' ' ' <"$dir/cmdline" 2>/dev/null) || continue
+        words=$({ tr '\0' ' ' <"$dir/cmdline"; } 2>/dev/null) || continue
         root=$(readlink "$dir/root" 2>/dev/null) || root=
         case "$words $root" in
         *hako-test-*) echo "process ${dir#/proc/} $words $root" ;;

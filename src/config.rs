@@ -1,6 +1,7 @@
 //! Reading `config.json`: bytes to a specification, with every complaint a
 //! reader would want.
 
+mod locate;
 mod required;
 
 use crate::error::{Context, Error, Result};
@@ -78,13 +79,9 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
         return Err(Error::new("config.json is not valid JSON: it must be an object"));
     }
     let mut unknown = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed: Result<Spec, _> =
-        serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()));
-    let parsed = parsed.and_then(|spec| deserializer.end().map(|()| spec));
-    let (mut spec, mut warnings) = match parsed {
+    let (mut spec, mut warnings) = match deserialize(bytes, &mut unknown) {
         Ok(spec) => (spec, Vec::new()),
-        Err(error) => tolerate(bytes, &error)?,
+        Err(error) => tolerate(bytes, &error, &mut unknown)?,
     };
     if spec.linux().is_none() {
         // The type's own default is full of settings nobody asked for.
@@ -94,10 +91,23 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
     Ok(Config { spec, warnings, faults: required::missing(bytes) })
 }
 
+/// Notes the paths of keys that no type knows.
+fn deserialize(bytes: &[u8], unknown: &mut Vec<String>) -> serde_json::Result<Spec> {
+    unknown.clear();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let spec =
+        serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))?;
+    deserializer.end()?;
+    Ok(spec)
+}
+
 /// The cold path, after the first attempt failed: makes up for what the
-/// specification allows and the types do not, then tries again, this time
-/// watching where in the document it is.
-fn tolerate(bytes: &[u8], first: &serde_json::Error) -> Result<(Spec, Vec<String>)> {
+/// specification allows and the types do not, and tries again.
+fn tolerate(
+    bytes: &[u8],
+    first: &serde_json::Error,
+    unknown: &mut Vec<String>,
+) -> Result<(Spec, Vec<String>)> {
     let mut document: Value = serde_json::from_slice(bytes).map_err(|_| not_json(bytes, first))?;
     let mut warnings = Vec::new();
     drop_unknown_capabilities(&mut document, &mut warnings);
@@ -106,10 +116,17 @@ fn tolerate(bytes: &[u8], first: &serde_json::Error) -> Result<(Spec, Vec<String
     if let Some(process) = document.pointer_mut("/process").and_then(Value::as_object_mut) {
         process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
-    serde_path_to_error::deserialize(document).map(|spec| (spec, warnings)).map_err(|error| {
-        let pointer = pointer(error.path());
-        Error::new(format!("wrong value: {}", error.into_inner())).at(pointer)
+    let repaired = document.to_string().into_bytes();
+    deserialize(&repaired, unknown).map(|spec| (spec, warnings)).map_err(|error| {
+        let pointer = locate::pointer_at(&repaired, error.line(), error.column());
+        Error::new(format!("wrong value: {}", without_position(&error))).at(pointer)
     })
+}
+
+/// The pointer says it better.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.clone(), |(sentence, _)| sentence.to_owned())
 }
 
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
@@ -119,18 +136,6 @@ fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
         .map(|line| line.trim().chars().take(80).collect::<String>())
         .unwrap_or_default();
     Error::new(format!("config.json is not valid JSON: {error}: {line:?}"))
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter()
-        .filter_map(|segment| match segment {
-            Segment::Seq { index } => Some(format!("/{index}")),
-            Segment::Map { key } => Some(format!("/{}", crate::plan::Compiler::escape(key))),
-            Segment::Enum { variant } => Some(format!("/{variant}")),
-            Segment::Unknown => None,
-        })
-        .collect()
 }
 
 /// A capability that this hako does not know is warned about, not refused

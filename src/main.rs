@@ -4,21 +4,25 @@
 
 use clap::Parser;
 use hako::cli::Cli;
+use hako::commands::{self, Inherited};
 use hako::report::Report;
-use hako::{commands, seal, sys};
+use hako::{seal, sys};
 
 hako::entry!(run);
 
 fn run() -> u8 {
-    if let Err(error) = seal::seal() {
-        Report::to_stderr().error(&error);
-        return FAILURE;
-    }
+    let seal = match seal::seal() {
+        Ok(seal) => seal,
+        Err(error) => {
+            Report::to_stderr().error(&error);
+            return FAILURE;
+        }
+    };
     let cli = Cli::parse();
     // Descriptors the caller left open are the container's only on request.
-    let preserved =
-        sys::take_inherited(cli.command.as_ref().map_or(0, commands::preserved_descriptors));
-    let marked = sys::cloexec_from(3);
+    let count = cli.command.as_ref().map_or(0, commands::preserved_descriptors);
+    let preserved = sys::take_inherited(count, seal.descriptor());
+    let inherited = Inherited { preserved, marked: sys::cloexec_from(3), seal };
     let report = match Report::open(&cli.global) {
         Ok(report) => report,
         Err(error) => {
@@ -26,7 +30,7 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    match commands::run(cli, preserved, marked, &report) {
+    match commands::run(cli, inherited, &report) {
         Ok(status) => status,
         Err(error) => {
             report.error(&error);

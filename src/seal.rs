@@ -3,8 +3,12 @@
 //! A process in a container can open /proc/PID/exe of the runtime that is
 //! about to become its init, and write to that file once the runtime is gone
 //! (CVE-2019-5736). So hako first executes itself again from a read-only,
-//! detached clone of the mount its binary is on. The clone's descriptor closes
-//! on execve: as long as it were open, its mount could be made writable again.
+//! detached clone of the mount its binary is on.
+//!
+//! Through a descriptor of the clone, its mount could be made writable again:
+//! init closes it before anything else. The runtime closes its own only after
+//! the clone of init, because the kernel then makes the caller wait until the
+//! mount is gone, and by then init has something to do meanwhile.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
@@ -12,7 +16,7 @@ use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 const SELF: &CStr = c"/proc/self/exe";
@@ -20,13 +24,29 @@ const SELF: &CStr = c"/proc/self/exe";
 /// Commands that let a process of hako's into a container.
 const ENTERING: &[&str] = &["create", "run", "exec", "restore"];
 
+/// The descriptor of what hako was executed from, to be closed in time.
+#[derive(Debug)]
+pub struct Seal {
+    binary: Option<OwnedFd>,
+}
+
+impl Seal {
+    /// The descriptor, if there is one.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.binary.as_ref().map(AsFd::as_fd)
+    }
+}
+
 /// Executes hako again from where it cannot be written to, if the command line
 /// asks for a command that enters a container and that is not yet the case.
-pub fn seal() -> Result<()> {
+pub fn seal() -> Result<Seal> {
     let enters =
         std::env::args_os().skip(1).any(|arg| ENTERING.iter().any(|command| arg == *command));
-    if !enters || is_sealed() {
-        return Ok(());
+    if !enters {
+        return Ok(Seal { binary: None });
+    }
+    if is_sealed() {
+        return Ok(Seal { binary: sys::executed_descriptor() });
     }
     let binary = match readonly_clone() {
         // Cloning a mount takes privilege; copying the binary does not.
@@ -59,7 +79,7 @@ fn has_write_seal() -> bool {
 }
 
 fn readonly_clone() -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE;
     let tree = rustix::mount::open_tree(CWD, SELF, flags)?;
     let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
     sys::mount_setattr(tree.as_fd(), c"", false, &readonly)?;
@@ -68,7 +88,7 @@ fn readonly_clone() -> Result<OwnedFd, Errno> {
 
 fn sealed_copy() -> Result<OwnedFd> {
     let message = || "cannot copy the runtime binary";
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let flags = MemfdFlags::ALLOW_SEALING;
     let copy = rustix::fs::memfd_create("hako", flags).os(message)?;
     let mut source = std::fs::File::open("/proc/self/exe").os(message)?;
     let mut target = std::fs::File::from(copy);

@@ -11,6 +11,7 @@ use crate::namespaces::{self, Join, Kind, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan, Step};
 use crate::process;
 use crate::protocol::{Interruption, Message, Socket};
+use crate::seal::Seal;
 use crate::state::ContainerState;
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
@@ -27,6 +28,15 @@ pub struct Spawned {
     pub pidfd: OwnedFd,
     /// The parent's end of the connection.
     pub socket: Socket,
+}
+
+/// Descriptors that the runtime came with.
+#[derive(Debug)]
+pub struct Inherited {
+    /// For the program, from number 3 on.
+    pub preserved: Vec<OwnedFd>,
+    /// What the runtime was executed from.
+    pub seal: Seal,
 }
 
 /// What was opened before the clone.
@@ -70,8 +80,9 @@ pub fn spawn(
     prepared: Prepared,
     cgroup: &CgroupDir,
     directory: BorrowedFd,
-    preserved: Vec<OwnedFd>,
+    inherited: Inherited,
 ) -> Result<Spawned> {
+    let Inherited { preserved, seal } = inherited;
     let gate = match plan.child.iter().any(|step| matches!(step.op, ChildOp::Gate)) {
         true => Some(gate::listen(directory)?),
         false => None,
@@ -91,6 +102,7 @@ pub fn spawn(
         Clone3 { flags: if plan.clone.bridge { 0 } else { flags }, cgroup: Some(cgroup.as_fd()) };
     match sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))? {
         Cloned::Child => {
+            drop(seal);
             drop(parent_end);
             std::mem::forget(visit);
             if let Some(user) = &prepared.user {
@@ -101,6 +113,7 @@ pub fn spawn(
         Cloned::Parent { pid, pidfd } => {
             drop(child_end);
             visit.leave()?;
+            drop(seal);
             let spawned = Spawned { pid, pidfd, socket: parent_end };
             if plan.clone.bridge { spawned.cross_bridge() } else { Ok(spawned) }
         }

@@ -37,8 +37,9 @@ impl Runtime {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         enter_private_mounts();
         let world = WORLDS.fetch_add(1, Ordering::Relaxed);
-        // The process id in the name tells `leaks.sh` whether it is in use.
-        let name = format!("hako-test-{}-{world}", std::process::id());
+        // The process id in the name tells `leaks.sh` whether it is in use. Of equal
+        // length, no name is the beginning of another.
+        let name = format!("hako-test-{}-{world:04}", std::process::id());
         let scratch = Scratch::new(&name);
         let root = scratch.path().join("state");
         scratch.dir("io");

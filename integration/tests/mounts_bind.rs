@@ -2,6 +2,9 @@
 //! kinds.
 
 use hako_integration::{Bundle, Runtime, Value, each, find_mount, in_set, json, mount_at};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount_change, mount_remount, unmount,
+};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -112,7 +115,6 @@ fn recursive_clearing_flags_undo_those_of_the_source() {
     let source = hako.tmpfs("flagged");
     let sub = hako.tmpfs("flagged/sub");
     for mount in [&source, &sub] {
-        use rustix::mount::{MountFlags, mount_remount};
         let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID;
         let flags = flags | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOATIME;
         mount_remount(mount, flags, c"").unwrap();
@@ -134,7 +136,6 @@ fn recursive_clearing_flags_undo_those_of_the_source() {
 fn flags_of_the_source_are_kept() {
     let hako = Runtime::new();
     let source = hako.tmpfs("flagged");
-    use rustix::mount::{MountFlags, mount_remount};
     let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_remount(&source, flags, c"").unwrap();
     each([&["bind"][..], &["rbind"], &["bind", "ro"], &["rbind", "rro"]], |options| {
@@ -181,7 +182,6 @@ fn kinds(mount: &Value) -> String {
 
 /// Makes the mount at a path shared with others of its kind, on the host.
 fn share(path: &std::path::Path) {
-    use rustix::mount::{MountPropagationFlags, mount_change};
     mount_change(path, MountPropagationFlags::SHARED).unwrap();
 }
 
@@ -214,7 +214,7 @@ fn mounts_travel_as_the_propagation_says() {
         let table = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
         let left = table.lines().any(|line| line.contains("live/out"));
         let _ = container.ask("umount /mnt/out");
-        rustix::mount::unmount(&inner, rustix::mount::UnmountFlags::DETACH).unwrap();
+        unmount(&inner, UnmountFlags::DETACH).unwrap();
         assert_eq!((arrived, left), (*arrives, *leaves), "(arrived, left)");
     });
 }

@@ -350,11 +350,10 @@ fn the_session_keyring_is_new_unless_asked_otherwise() {
 }
 
 #[test]
-fn a_terminal_needs_a_terminal_or_a_console_socket() {
+fn create_hands_a_terminal_to_a_console_socket_only() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     bundle.set("/process/terminal", true);
-    hako.refuses(&bundle, "/process/terminal");
     let output = hako.on_bundle(&["create"], &bundle).output();
     output.refuses("/process/terminal");
     hako.verify_gone(&bundle, &output);

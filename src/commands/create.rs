@@ -9,17 +9,17 @@ use crate::hooks;
 use crate::host::Host;
 use crate::plan::{self, Options, Plan};
 use crate::rootfs::{OverlayRequest, RootSource};
-use crate::spawn::{self, Parent, Spawned};
+use crate::spawn::{self, Inherited, Parent, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Creates a container and leaves it waiting at its gate.
-pub fn run(session: &Session, args: &cli::Create, preserved: Vec<OwnedFd>) -> Result<()> {
+pub fn run(session: &Session, args: &cli::Create, inherited: Inherited) -> Result<()> {
     let plan = compile(session, &args.id, &args.bundle, false)?;
     check_terminal(&plan, args, false)?;
-    create(session, plan, args, preserved).map(drop)
+    create(session, plan, args, inherited).map(drop)
 }
 
 /// A container that has just been created, and its maker's ties to it.
@@ -104,7 +104,7 @@ pub fn create(
     session: &Session,
     plan: Plan,
     args: &cli::Create,
-    preserved: Vec<OwnedFd>,
+    inherited: Inherited,
 ) -> Result<Created> {
     let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
@@ -128,7 +128,7 @@ pub fn create(
         if cgroup.made.is_some() {
             directory.note_cgroup(&plan.cgroup.directory())?;
         }
-        let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), preserved)?;
+        let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), inherited)?;
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
         directory.save(&record)?;

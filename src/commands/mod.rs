@@ -14,6 +14,8 @@ mod version;
 use crate::cli::{Cli, Command, Global, Rootless};
 use crate::error::{Context, Error, Result};
 use crate::report::Report;
+use crate::seal::Seal;
+use crate::spawn;
 use crate::state::{Record, StateDir, Status, check_id};
 use clap::CommandFactory;
 use std::os::fd::OwnedFd;
@@ -22,6 +24,28 @@ use std::time::Duration;
 
 /// How long a command waits for another one on the same container.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Descriptors this process came with.
+#[derive(Debug)]
+pub struct Inherited {
+    /// For the container, from number 3 on; `None` if one is not open.
+    pub preserved: Option<Vec<OwnedFd>>,
+    /// Whether all others close on execve.
+    pub marked: Result<(), rustix::io::Errno>,
+    /// What hako was executed from.
+    pub seal: Seal,
+}
+
+impl Inherited {
+    fn check(self) -> Result<spawn::Inherited> {
+        self.marked.os(|| "cannot mark inherited descriptors")?;
+        let preserved = self.preserved.ok_or_else(|| {
+            Error::new("--preserve-fds: not all of these descriptors are open")
+                .hint("they start at 3")
+        })?;
+        Ok(spawn::Inherited { preserved, seal: self.seal })
+    }
+}
 
 /// What every command gets.
 #[derive(Debug)]
@@ -72,12 +96,7 @@ pub fn preserved_descriptors(command: &Command) -> u32 {
 }
 
 /// Runs the command. Returns the exit status: 0, or the container's.
-pub fn run(
-    cli: Cli,
-    preserved: Option<Vec<OwnedFd>>,
-    marked: Result<(), rustix::io::Errno>,
-    report: &Report,
-) -> Result<u8> {
+pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
     if cli.version {
         version::print();
         return Ok(0);
@@ -86,20 +105,17 @@ pub fn run(
         Cli::command().print_help().os(|| "cannot print the help")?;
         return Ok(1);
     };
-    marked.os(|| "cannot mark inherited descriptors")?;
-    let preserved = preserved.ok_or_else(|| {
-        Error::new("--preserve-fds: not all of these descriptors are open").hint("they start at 3")
-    })?;
+    let inherited = inherited.check()?;
     let session = Session { root: state_root(&cli.global)?, global: &cli.global, report };
     let (verb, id) = name(&command);
     report.debug(&format!("hako {verb} {id}"));
     let status = match &command {
-        Command::Create(args) => create::run(&session, args, preserved).map(|()| 0),
+        Command::Create(args) => create::run(&session, args, inherited).map(|()| 0),
         Command::Start(args) => start::run(&session, &args.id).map(|()| 0),
         Command::State(args) => state::run(&session, &args.id).map(|()| 0),
         Command::Kill(args) => kill::run(&session, args).map(|()| 0),
         Command::Delete(args) => delete::run(&session, args).map(|()| 0),
-        Command::Run(args) => run::run(&session, args, preserved),
+        Command::Run(args) => run::run(&session, args, inherited),
         Command::List(args) => list::run(&session, args).map(|()| 0),
         Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),

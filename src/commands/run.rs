@@ -6,11 +6,12 @@ use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::foreground::Foreground;
 use crate::protocol::Message;
-use std::os::fd::{AsFd, OwnedFd};
+use crate::spawn::Inherited;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// Runs a container. Returns its exit status, or 0 with `--detach`.
-pub fn run(session: &Session, args: &cli::Run, preserved: Vec<OwnedFd>) -> Result<u8> {
+pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u8> {
     let args = &locate_bundle(args)?;
     let plan = create::compile(session, &args.create.id, &args.create.bundle, true)?;
     create::check_terminal(&plan, &args.create, !args.detach)?;
@@ -19,7 +20,7 @@ pub fn run(session: &Session, args: &cli::Run, preserved: Vec<OwnedFd>) -> Resul
         true => None,
         false => Some(Foreground::new(!args.no_subreaper)?),
     };
-    let created = create::create(session, plan, &args.create, preserved)?;
+    let created = create::create(session, plan, &args.create, inherited)?;
     let container = super::Container {
         id: args.create.id.clone(),
         directory: created.directory,

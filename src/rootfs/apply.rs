@@ -16,9 +16,9 @@ use std::path::Path;
 #[derive(Debug, Default)]
 pub struct Workspace {
     root: Option<Root>,
-    /// An empty read-only directory, for masks.
+    /// The first mask of a directory: an empty read-only one.
     empty: Option<OwnedFd>,
-    /// The host's /dev/null, for masks.
+    /// The first mask of a file: the host's /dev/null.
     null: Option<OwnedFd>,
 }
 
@@ -128,34 +128,29 @@ fn attach_over_host_root(tree: &OwnedFd) -> Result<()> {
         .os(|| "cannot attach the root")
 }
 
-/// Hides a path: a file behind /dev/null, a directory behind an empty one.
+/// Hides a path: a file behind /dev/null, a directory behind an empty one. All
+/// covers of a kind are clones of the first; it stays attached, because letting
+/// go of a detached mount makes the kernel wait.
 fn mask(workspace: &mut Workspace, path: &Path) -> Result<()> {
     let Some(target) = workspace.root()?.lookup(path)? else {
         return Ok(());
     };
     let stat = rustix::fs::fstat(&target).os(|| format!("cannot examine {}", path.display()))?;
-    let cover = if FileType::from_raw_mode(stat.st_mode).is_dir() {
-        open_tree(shared(&mut workspace.empty, empty_directory)?)
-    } else {
-        open_tree(shared(&mut workspace.null, host_null)?)
-    }
-    .os(|| format!("cannot make a cover for {}", path.display()))?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    let first = if is_directory { &mut workspace.empty } else { &mut workspace.null };
+    let cover = match first {
+        Some(first) => open_tree(first).os(|| "cannot clone a cover")?,
+        None if is_directory => empty_directory()?,
+        None => open_tree(host_null()?).os(|| "cannot clone /dev/null of the host")?,
+    };
     rustix::mount::move_mount(&cover, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot cover {}", path.display()))?;
-    retire(cover);
+    match first {
+        Some(_) => retire(cover),
+        None => *first = Some(cover),
+    }
     retire(target);
     Ok(())
-}
-
-/// All masks share one source.
-fn shared(
-    slot: &mut Option<OwnedFd>,
-    make: impl FnOnce() -> Result<OwnedFd>,
-) -> Result<BorrowedFd<'_>> {
-    if slot.is_none() {
-        *slot = Some(make()?);
-    }
-    slot.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::new("nothing to cover with"))
 }
 
 fn empty_directory() -> Result<OwnedFd> {

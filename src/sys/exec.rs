@@ -54,14 +54,16 @@ fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
 }
 
 /// Takes ownership of the descriptors `3..3 + count` that the caller of hako
-/// passed on purpose. `None` if one of them is not open.
+/// passed on purpose. `None` if one of them is not open, or is `own`, which
+/// took the number of one that was not.
 ///
 /// To be called once, before hako opens anything itself.
-pub fn take_inherited(count: u32) -> Option<Vec<OwnedFd>> {
+pub fn take_inherited(count: u32, own: Option<BorrowedFd>) -> Option<Vec<OwnedFd>> {
     // SAFETY: takes integers only and changes nothing.
     let is_open = |fd: RawFd| unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 };
     let range = 3..3 + count as RawFd;
-    if !range.clone().all(is_open) {
+    let is_own = own.is_some_and(|own| range.contains(&own.as_raw_fd()));
+    if is_own || !range.clone().all(is_open) {
         return None;
     }
     // SAFETY: each is open (just checked), was open before main, and nothing

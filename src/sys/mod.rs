@@ -1,6 +1,7 @@
 //! The only `unsafe` of the crate: thin typed wrappers around system calls that
 //! neither rustix nor nix offers. Borrowed descriptors in, owned ones out.
 
+mod auxv;
 mod child;
 mod clone;
 mod entry;
@@ -15,6 +16,7 @@ mod numa;
 mod schedule;
 mod signal;
 
+pub use auxv::executed_descriptor;
 pub use child::{keep_exit_statuses, pidfd_send_signal};
 pub use clone::{Clone3, Cloned, clone3};
 pub use entry::prepare_process;

@@ -1,0 +1,250 @@
+//! What must be true of every plan, whatever the configuration: the order that
+//! security and the kernel ask for. Golden plans, generated ones and fuzzed
+//! ones are all held to it.
+
+use hako::hooks::Kind as Hook;
+use hako::namespaces::Op as Namespace;
+use hako::plan::ChildOp as C;
+use hako::plan::{ChildOp, ParentOp, Plan, Step};
+use hako::process::Op as Process;
+use hako::protocol::Message;
+use hako::rootfs::Op as Rootfs;
+use hako::terminal::Op as Terminal;
+
+/// Whether a step of init is of some kind.
+type Is = fn(&ChildOp) -> bool;
+
+macro_rules! is {
+    ($($pattern:tt)+) => { |op| matches!(op, $($pattern)+) };
+}
+
+const ROOT: Is = is!(C::Rootfs(Rootfs::AttachRoot(_) | Rootfs::OpenRoot(_)));
+const TREE: Is = is!(C::Rootfs(
+    Rootfs::Mount(_) | Rootfs::CreateDirectory(_) | Rootfs::Devices(_) | Rootfs::DeviceLinks
+));
+const COVER: Is =
+    is!(C::Rootfs(Rootfs::Mask(_) | Rootfs::ReadonlyPath(_) | Rootfs::ReadonlyMount(_)));
+const ENTER: Is = is!(C::Rootfs(Rootfs::Pivot | Rootfs::Chroot));
+const MOUNTED: Is = is!(C::Send(Message::Mounted));
+const CREATED: Is = is!(C::Send(Message::Created));
+const STARTED: Is = is!(C::Gate | C::Receive(Message::Start));
+const EXECUTE: Is = is!(C::Process(Process::Execute));
+const HOST_PROC: Is = is!(C::Namespace(Namespace::Sysctl { .. } | Namespace::TimeOffsets(_))
+    | C::Process(Process::ResetSignals | Process::OomScoreAdj(_)));
+
+/// Every step like the first comes before every step like the second, and why.
+const ORDER: &[(Is, Is, &str)] = &[
+    (is!(C::Receive(Message::Mapped)), is!(C::Namespace(_)), "ids mean nothing before the maps"),
+    (
+        is!(C::Namespace(Namespace::BecomeUser { .. })),
+        is!(C::Namespace(Namespace::Unshare(_))),
+        "namespaces belong to the user namespace in which they are made",
+    ),
+    (
+        is!(C::Namespace(Namespace::Join(_) | Namespace::Unshare(_))),
+        is!(C::Namespace(
+            Namespace::TimeOffsets(_)
+                | Namespace::Loopback
+                | Namespace::Hostname(_)
+                | Namespace::Domainname(_)
+                | Namespace::Sysctl { .. }
+        )),
+        "names and parameters belong to the container's namespaces, not to the host's",
+    ),
+    (is!(C::Namespace(_)), ROOT, "the root belongs to the container's namespaces"),
+    (HOST_PROC, ROOT, "files of /proc are the host's, not those of an image"),
+    (is!(C::Rootfs(Rootfs::IsolateMounts)), ROOT, "no mount may reach the host"),
+    (ROOT, TREE, "mounts are looked up in the root"),
+    (TREE, is!(C::Terminal(Terminal::Open { .. })), "the terminal comes from the devpts mounted"),
+    (TREE, MOUNTED, "hooks of the runtime see the finished tree"),
+    (
+        is!(C::Receive(Message::Continue)),
+        is!(C::Hooks(Hook::CreateContainer)),
+        "createContainer hooks come after createRuntime's",
+    ),
+    (is!(C::Hooks(Hook::CreateContainer)), COVER, "hooks may still change the tree"),
+    (is!(C::Terminal(Terminal::Open { .. })), COVER, "/dev is still written to"),
+    (TREE, COVER, "a later mount would uncover it"),
+    (COVER, is!(C::Rootfs(Rootfs::ReadonlyRoot)), "mount points of masks may be missing"),
+    (is!(C::Rootfs(Rootfs::ReadonlyRoot)), ENTER, "nothing of the container runs before it"),
+    (COVER, ENTER, "nothing of the container runs before it"),
+    (
+        is!(C::Terminal(Terminal::Session)),
+        is!(C::Terminal(Terminal::Attach)),
+        "a session's leader gets the terminal",
+    ),
+    (
+        is!(C::Process(
+            Process::SessionKeyring(_)
+                | Process::Scheduler(_)
+                | Process::IoPriority(_)
+                | Process::MemoryPolicy(_)
+                | Process::Rlimits(_)
+                | Process::EnterCwd(_)
+        )),
+        is!(C::Process(Process::BoundingSet(_) | Process::User(_) | Process::Capabilities(_))),
+        "privilege is needed for it",
+    ),
+    (ENTER, is!(C::Process(Process::EnterCwd(_))), "it is a directory of the container"),
+    (
+        is!(C::Process(Process::BoundingSet(_))),
+        is!(C::Process(Process::User(_))),
+        "lowering it takes CAP_SETPCAP",
+    ),
+    (
+        is!(C::Process(Process::User(_))),
+        is!(C::Process(Process::Capabilities(_))),
+        "changing ids takes capabilities and clears them",
+    ),
+    (
+        is!(C::Process(Process::Capabilities(_))),
+        is!(C::Process(Process::NoNewPrivileges | Process::FindExecutable | Process::CheckCwd(_))),
+        "the process's own privileges decide",
+    ),
+    (
+        is!(C::Process(Process::EnterCwd(_))),
+        is!(C::Process(Process::CheckCwd(_))),
+        "it is checked where it was entered",
+    ),
+    (
+        is!(C::Process(Process::FindExecutable | Process::NoNewPrivileges)),
+        CREATED,
+        "a created container has nothing left to fail but its start",
+    ),
+    (CREATED, STARTED, "started is what has been created"),
+    (STARTED, is!(C::Hooks(Hook::StartContainer)), "they are part of start"),
+    (is!(C::Hooks(Hook::StartContainer)), EXECUTE, "they run before the program"),
+];
+
+/// Steps that every init has exactly once.
+const ONCE: &[(Is, &str)] = &[
+    (ROOT, "root"),
+    (ENTER, "entry of the root"),
+    (is!(C::Process(Process::ResetSignals)), "signals"),
+    (is!(C::Terminal(Terminal::Session)), "session"),
+    (is!(C::Process(Process::BoundingSet(_))), "bounding set"),
+    (is!(C::Process(Process::User(_))), "user"),
+    (is!(C::Process(Process::Capabilities(_))), "capabilities"),
+    (is!(C::Process(Process::EnterCwd(_))), "working directory"),
+    (is!(C::Process(Process::CheckCwd(_))), "check of the working directory"),
+    (is!(C::Process(Process::Umask(_))), "umask"),
+    (CREATED, "created"),
+    (STARTED, "gate or start"),
+    (EXECUTE, "execution"),
+];
+
+/// Panics with the reason if `plan` breaks a rule.
+pub fn check(plan: &Plan) {
+    for (index, (before, after, reason)) in ORDER.iter().enumerate() {
+        let last = plan.child.iter().rposition(|step| before(&step.op));
+        let first = plan.child.iter().position(|step| after(&step.op));
+        if let (Some(last), Some(first)) = (last, first) {
+            let [early, late] = [&plan.child[first], &plan.child[last]].map(|step| &step.op);
+            assert!(last < first, "rule {index}: `{late}` comes after `{early}`: {reason}\n{plan}");
+        }
+    }
+    for (is, what) in ONCE {
+        let count = plan.child.iter().filter(|step| is(&step.op)).count();
+        assert_eq!(count, 1, "{what}\n{plan}");
+    }
+    assert!(plan.child.last().is_some_and(|step| EXECUTE(&step.op)), "execution is last\n{plan}");
+    check_protocol(plan);
+    check_mount_order(plan);
+    check_user_namespace(plan);
+    for pointer in pointers(&plan.child).chain(pointers(&plan.parent)) {
+        assert!(pointer.starts_with('/'), "pointer {pointer:?}\n{plan}");
+    }
+}
+
+fn pointers<O>(steps: &[Step<O>]) -> impl Iterator<Item = &str> {
+    steps.iter().filter_map(|step| step.pointer.as_deref())
+}
+
+/// Who says something.
+#[derive(Debug, PartialEq)]
+enum From {
+    Child,
+    Parent,
+}
+
+/// Both sides agree on every message and its turn, so that neither waits for
+/// what the other does not say.
+fn check_protocol(plan: &Plan) {
+    let mut child: Vec<_> = plan
+        .child
+        .iter()
+        .filter_map(|step| match step.op {
+            ChildOp::Send(message) => Some((From::Child, message)),
+            ChildOp::Receive(message) => Some((From::Parent, message)),
+            _ => None,
+        })
+        .collect();
+    let parent: Vec<_> = plan
+        .parent
+        .iter()
+        .filter_map(|step| match step.op {
+            ParentOp::Send(message) => Some((From::Parent, message)),
+            ParentOp::Receive(message) => Some((From::Child, message)),
+            ParentOp::ReceiveTerminal => Some((From::Child, Message::Terminal)),
+            _ => None,
+        })
+        .collect();
+    // `run` says this itself, when the container exists.
+    child.pop_if(|last| *last == (From::Parent, Message::Start));
+    assert_eq!(child, parent, "the two sides of the protocol\n{plan}");
+    assert!(
+        matches!(
+            plan.parent.last().map(|step| &step.op),
+            Some(ParentOp::Receive(Message::Created))
+        ),
+        "the parent is done when the container is created\n{plan}"
+    );
+}
+
+/// The kernel stacks mounts in the order in which config.json lists them.
+fn check_mount_order(plan: &Plan) {
+    let is_mount: Is = is!(C::Rootfs(Rootfs::Mount(_)));
+    let indices: Vec<usize> = plan
+        .child
+        .iter()
+        .filter(|step| is_mount(&step.op))
+        .map(|step| {
+            step.pointer
+                .as_deref()
+                .and_then(|pointer| pointer.strip_prefix("/mounts/")?.parse().ok())
+                .unwrap_or_else(|| panic!("`{}` has no index in its pointer\n{plan}", step.op))
+        })
+        .collect();
+    assert!(indices.is_sorted_by(|a, b| a < b), "mounts in the order {indices:?}\n{plan}");
+}
+
+/// The root of a new user namespace has no privilege on the host: what needs
+/// it is the parent's, and only then.
+fn check_user_namespace(plan: &Plan) {
+    let parent = |is: fn(&ParentOp) -> bool| plan.parent.iter().any(|step| is(&step.op));
+    let child = |is: Is| plan.child.iter().any(|step| is(&step.op));
+    let inside = plan.clone.has_user_namespace();
+    for (wanted, by_parent, by_child, what) in [
+        (
+            plan.process.oom_score_adj.is_some(),
+            parent(|op| matches!(op, ParentOp::OomScoreAdj(_))),
+            child(is!(C::Process(Process::OomScoreAdj(_)))),
+            "oom_score_adj",
+        ),
+        (
+            !plan.process.rlimits.is_empty(),
+            parent(|op| matches!(op, ParentOp::Rlimits(_))),
+            child(is!(C::Process(Process::Rlimits(_)))),
+            "rlimits",
+        ),
+    ] {
+        let expected = (wanted && inside, wanted && !inside);
+        assert_eq!((by_parent, by_child), expected, "{what} (by parent, by child)\n{plan}");
+    }
+    let mapped = plan.parent.iter().position(|step| matches!(step.op, ParentOp::MapIds(_)));
+    let told = plan.parent.iter().position(|step| step.op == ParentOp::Send(Message::Mapped));
+    let made = plan.clone.is_new(hako::namespaces::Kind::User);
+    assert_eq!((mapped.is_some(), told.is_some()), (made, made), "id maps\n{plan}");
+    assert!(mapped <= told, "maps are written before they are announced\n{plan}");
+    assert!(inside || !child(is!(C::Namespace(Namespace::BecomeUser { .. }))), "\n{plan}");
+}

@@ -1,17 +1,35 @@
 #!/bin/sh
 # Fuzzes each target for a number of seconds (30 unless told).
+#
+# What was found stays below target/fuzz: inputs that reach new code in corpus/, failing ones in
+# artifacts/. The first inputs are the golden configurations.
 set -eu
 cd "$(dirname "$0")"
 
+export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 if ! command -v cargo-fuzz >/dev/null; then
-    echo 'fuzz: cargo-fuzz is missing; get it with: cargo install cargo-fuzz (it needs a C++ compiler)' >&2
-    exit 1
+    echo 'fuzz: installing cargo-fuzz from crates.io (once; a minute or two)'
+    cargo install --quiet --locked cargo-fuzz
 fi
-# Without a sanitizer a stable compiler is enough; the crates are safe Rust, so it is panics, hangs and
-# broken promises that are looked for.
-export RUSTC_BOOTSTRAP=1
-targets=$(cargo fuzz list)
-for target in $targets; do
+
+work=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/fuzz
+seeds() { # the files that target $1 starts from
+    case $1 in
+    compile) find golden bundles -name '*.json' ! -name state.json 2>/dev/null ;;
+    state) echo golden/state.json ;;
+    esac
+}
+
+for target in $(cargo fuzz list); do
     echo "== $target"
-    cargo fuzz run --sanitizer none "$target" -- -max_total_time="${1:-30}" -timeout=10 -rss_limit_mb=2048
+    corpus=$work/corpus/$target
+    mkdir -p "$corpus" "$work/artifacts/$target"
+    for seed in $(seeds "$target"); do
+        cp "$seed" "$corpus/$(echo "$seed" | tr / -)"
+    done
+    # Without a sanitizer a stable compiler is enough; the code is safe Rust, so it is panics, hangs
+    # and broken promises that are looked for.
+    cargo fuzz run --sanitizer none --target-dir "$work/build" "$target" "$corpus" -- \
+        -max_total_time="${1:-30}" -timeout=10 -rss_limit_mb=2048 -max_len=16384 -dict=fuzz/config.dict \
+        -artifact_prefix="$work/artifacts/$target/" -print_final_stats=1 -verbosity=1
 done

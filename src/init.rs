@@ -3,7 +3,7 @@
 use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks;
-use crate::namespaces::Op as NamespaceOp;
+use crate::namespaces::{self, Op as NamespaceOp};
 use crate::plan::{ChildOp, Plan, Step};
 use crate::process::Preparation;
 use crate::protocol::{Interruption, Message, Socket};
@@ -81,13 +81,16 @@ impl Running<'_> {
 
     fn apply(&mut self, step: &Step<ChildOp>, opened: &mut Opened) -> Result<()> {
         match &step.op {
-            ChildOp::Send(Message::Created) => self.created(),
             ChildOp::Send(Message::Terminal) => {
                 let master = self.terminal.as_ref().map(|terminal| terminal.master.as_fd());
                 self.init.socket.send_with(Message::Terminal, None, master)
             }
             ChildOp::Send(message) => self.init.socket.send(*message),
-            ChildOp::Receive(message) => self.receive(*message),
+            ChildOp::Receive(message) => self.receive(*message).map(drop),
+            ChildOp::EnterNetwork => match self.receive(Message::Network)? {
+                Some(namespace) => namespaces::enter_network(&namespace),
+                None => Err(Error::new("the runtime sent no network namespace")),
+            },
             ChildOp::Namespace(op) => {
                 op.apply(opened.namespace.as_ref())?;
                 match op {
@@ -105,15 +108,16 @@ impl Running<'_> {
                 }
                 op.apply(&self.init.plan.process, &mut self.process)
             }
+            ChildOp::LetGo => self.let_go(),
             ChildOp::Gate => self.pass_gate(),
         }
     }
 
-    fn receive(&mut self, message: Message) -> Result<()> {
+    fn receive(&mut self, message: Message) -> Result<Option<OwnedFd>> {
         match self.init.socket.receive(message) {
             Ok(attachment) => {
                 self.host_pid = attachment.pid.or(self.host_pid);
-                Ok(())
+                Ok(attachment.fd)
             }
             Err(Interruption::Failed(error)) => Err(error),
             // The runtime was killed: nobody is left to tell.
@@ -149,9 +153,9 @@ impl Running<'_> {
 
     /// From here on init survives the runtime, and holds nothing but what the
     /// program gets and the way to hear about its start.
-    fn created(&mut self) -> Result<()> {
-        // Everything that owns a descriptor goes before its number is closed.
-        self.workspace = Workspace::default();
+    fn let_go(&mut self) -> Result<()> {
+        // What owns a descriptor must not outlive it.
+        std::mem::take(&mut self.workspace).forget();
         self.terminal = None;
         self.init.opened.clear();
         let mut kept: Vec<BorrowedFd> = self.init.preserved.iter().map(AsFd::as_fd).collect();
@@ -160,8 +164,7 @@ impl Running<'_> {
         sys::close_all_but(3, &kept).os(|| "cannot close descriptors")?;
         sys::wipe_environment();
         rustix::process::set_parent_process_death_signal(None)
-            .os(|| "cannot clear the death signal")?;
-        self.init.socket.send(Message::Created)
+            .os(|| "cannot clear the death signal")
     }
 
     fn pass_gate(&mut self) -> Result<()> {

@@ -3,14 +3,15 @@
 //! | init (child)                         |    | runtime (parent)                                |
 //! |--------------------------------------|----|-------------------------------------------------|
 //! | waits, when it has a user namespace  | <- | `Mapped`: uid_map and gid_map are written       |
+//! | waits, before sysfs and the like     | <- | `Network` + the namespace made meanwhile        |
+//! | `Terminal` + pty, when there is one  | -> | hands it to the console socket or keeps it      |
 //! | `Mounted`, when the parent has work  | -> | moves interfaces, runs prestart, createRuntime  |
 //! | runs createContainer, pivots         | <- | `Continue`                                      |
-//! | `Terminal` + pty, when there is one  | -> | hands it to the console socket or keeps it      |
-//! | `Created`: only execve is left       | -> | writes the pid file; `create` returns           |
-//! | waits (`run` only)                   | <- | `Start` (for `create` the gate says it)         |
+//! | `Created` (`create`): waits at the gate | -> | writes the pid file; `create` returns        |
+//! | hears it when it is ready (`run`)    | <- | `Start`                                         |
 //! | `Failed` + error, at any time        | -> | ends the child, rolls back, prints the error    |
 //! | end of file at any time              | -> | the child is gone: looks for the reason         |
-//! | end of file after `Start`            | -> | execve succeeded                                |
+//! | end of file after the last message   | -> | execve succeeded                                |
 //!
 //! One `SOCK_SEQPACKET` pair carries it: a message is a message. Which of them
 //! occur is decided by the plan, and any other message is an error.
@@ -33,6 +34,8 @@ pub enum Message {
     Bridged,
     /// To the child: the user namespace has its id mappings.
     Mapped,
+    /// To the child: here is the network namespace.
+    Network,
     /// To the parent: namespaces and mounts are there.
     Mounted,
     /// To the child: go on; the child's host pid is attached.
@@ -41,7 +44,7 @@ pub enum Message {
     Terminal,
     /// To the parent: everything is done but the hooks of `start` and execve.
     Created,
-    /// To the child: execute the program.
+    /// To the child: execute the program when everything is ready.
     Start,
 }
 

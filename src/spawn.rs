@@ -17,7 +17,7 @@ use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The init process of a container.
 #[derive(Debug)]
@@ -166,6 +166,10 @@ pub struct Parent<'a> {
     pub spawned: &'a Spawned,
     /// Where a terminal goes; `None` keeps it for the foreground.
     pub console: Option<&'a DescriptorSocket>,
+    /// Where the pid goes.
+    pub pid_file: Option<&'a Path>,
+    /// Where a pidfd goes.
+    pub pidfd_socket: Option<&'a DescriptorSocket>,
 }
 
 impl Parent<'_> {
@@ -202,6 +206,16 @@ impl Parent<'_> {
                 let identity = &self.plan.identity;
                 let state = ContainerState::new(identity, "creating", Some(pid)).to_json();
                 hooks::run(&self.plan.hooks, *kind, &state, &identity.bundle)
+            }
+            ParentOp::SendNetwork => {
+                let namespace = Visit::make_network()?;
+                self.spawned.socket.send_with(Message::Network, None, Some(namespace.as_fd()))
+            }
+            ParentOp::Announce => {
+                if let Some(socket) = self.pidfd_socket {
+                    socket.send(self.spawned.pidfd.as_fd(), "pidfd")?;
+                }
+                self.pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))
             }
             ParentOp::ReceiveTerminal => {
                 let master = self.spawned.receive(Message::Terminal)?;
@@ -297,4 +311,16 @@ pub fn wait_for_execution(socket: &Socket) -> Result<()> {
 fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)
         .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+}
+
+/// Written beside and renamed: whoever waits for the file never sees half a number.
+fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let message = || format!("cannot write pid file {}", path.display());
+    let mut name = std::ffi::OsString::from(".");
+    name.push(
+        path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?,
+    );
+    let temporary = path.with_file_name(name);
+    std::fs::write(&temporary, pid.to_string()).os(message)?;
+    std::fs::rename(&temporary, path).os(message)
 }

@@ -4,15 +4,18 @@
 
 use hako::hooks::Kind as Hook;
 use hako::namespaces::Op as Namespace;
-use hako::plan::ChildOp as C;
-use hako::plan::{ChildOp, ParentOp, Plan, Step};
+use hako::plan::{ChildOp as C, ParentOp as P, Plan, Step};
 use hako::process::Op as Process;
 use hako::protocol::Message;
 use hako::rootfs::Op as Rootfs;
 use hako::terminal::Op as Terminal;
+use std::fmt::Display;
 
-/// Whether a step of init is of some kind.
-type Is = fn(&ChildOp) -> bool;
+/// Whether a step is of some kind.
+type Is<O = C> = fn(&O) -> bool;
+
+/// Every step like the first comes before every step like the second, and why.
+type Rule<O> = (Is<O>, Is<O>, &'static str);
 
 macro_rules! is {
     ($($pattern:tt)+) => { |op| matches!(op, $($pattern)+) };
@@ -30,10 +33,10 @@ const CREATED: Is = is!(C::Send(Message::Created));
 const STARTED: Is = is!(C::Gate | C::Receive(Message::Start));
 const EXECUTE: Is = is!(C::Process(Process::Execute));
 const HOST_PROC: Is = is!(C::Namespace(Namespace::Sysctl { .. } | Namespace::TimeOffsets(_))
-    | C::Process(Process::ResetSignals | Process::OomScoreAdj(_)));
+    | C::Process(Process::OomScoreAdj(_)));
 
-/// Every step like the first comes before every step like the second, and why.
-const ORDER: &[(Is, Is, &str)] = &[
+/// What the process that becomes the container's init does.
+const CHILD: &[Rule<C>] = &[
     (is!(C::Receive(Message::Mapped)), is!(C::Namespace(_)), "ids mean nothing before the maps"),
     (
         is!(C::Namespace(Namespace::BecomeUser { .. })),
@@ -51,8 +54,14 @@ const ORDER: &[(Is, Is, &str)] = &[
         )),
         "names and parameters belong to the container's namespaces, not to the host's",
     ),
-    (is!(C::Namespace(_)), ROOT, "the root belongs to the container's namespaces"),
-    (HOST_PROC, ROOT, "files of /proc are the host's, not those of an image"),
+    (
+        is!(C::Namespace(Namespace::Join(_) | Namespace::Unshare(_))),
+        ROOT,
+        "the root belongs to the container's namespaces",
+    ),
+    (is!(C::Process(Process::ResetSignals)), ROOT, "what the caller blocked stays outside"),
+    (HOST_PROC, ENTER, "files of /proc are the host's, not those of an image"),
+    (is!(C::Namespace(_)), MOUNTED, "hooks of the runtime see finished namespaces"),
     (is!(C::Rootfs(Rootfs::IsolateMounts)), ROOT, "no mount may reach the host"),
     (ROOT, TREE, "mounts are looked up in the root"),
     (TREE, is!(C::Terminal(Terminal::Open { .. })), "the terminal comes from the devpts mounted"),
@@ -107,13 +116,47 @@ const ORDER: &[(Is, Is, &str)] = &[
         "it is checked where it was entered",
     ),
     (
-        is!(C::Process(Process::FindExecutable | Process::NoNewPrivileges)),
+        is!(C::Rootfs(_) | C::Terminal(_) | C::Process(Process::FindExecutable)),
+        is!(C::LetGo),
+        "nothing of the runtime's is needed any more",
+    ),
+    (is!(C::LetGo), STARTED, "a waiting container holds nothing of the host's"),
+    (
+        is!(C::Process(Process::FindExecutable | Process::NoNewPrivileges) | C::LetGo),
         CREATED,
         "a created container has nothing left to fail but its start",
     ),
     (CREATED, STARTED, "started is what has been created"),
     (STARTED, is!(C::Hooks(Hook::StartContainer)), "they are part of start"),
     (is!(C::Hooks(Hook::StartContainer)), EXECUTE, "they run before the program"),
+];
+
+/// What the runtime does meanwhile.
+const PARENT: &[Rule<P>] = &[
+    (
+        is!(P::MapIds(_)),
+        is!(P::Send(Message::Mapped)),
+        "maps are written before they are announced",
+    ),
+    (
+        is!(P::Receive(Message::Mounted)),
+        is!(P::MoveInterface(_) | P::Hooks(_)),
+        "the namespaces are made by init",
+    ),
+    (is!(P::Hooks(Hook::Prestart)), is!(P::Hooks(Hook::CreateRuntime)), "config.md says so"),
+    (is!(P::Hooks(_)), is!(P::Send(Message::Continue)), "init waits for them"),
+    (
+        is!(P::MapIds(_)
+            | P::OomScoreAdj(_)
+            | P::Rlimits(_)
+            | P::MoveInterface(_)
+            | P::Hooks(_)
+            | P::ReceiveTerminal
+            | P::Receive(_)),
+        is!(P::Announce),
+        "who waits for the pid file finds a created container",
+    ),
+    (is!(P::Announce), is!(P::Send(Message::Start)), "the program may end at once"),
 ];
 
 /// Steps that every init has exactly once.
@@ -128,21 +171,15 @@ const ONCE: &[(Is, &str)] = &[
     (is!(C::Process(Process::EnterCwd(_))), "working directory"),
     (is!(C::Process(Process::CheckCwd(_))), "check of the working directory"),
     (is!(C::Process(Process::Umask(_))), "umask"),
-    (CREATED, "created"),
+    (is!(C::LetGo), "letting go"),
     (STARTED, "gate or start"),
     (EXECUTE, "execution"),
 ];
 
 /// Panics with the reason if `plan` breaks a rule.
 pub fn check(plan: &Plan) {
-    for (index, (before, after, reason)) in ORDER.iter().enumerate() {
-        let last = plan.child.iter().rposition(|step| before(&step.op));
-        let first = plan.child.iter().position(|step| after(&step.op));
-        if let (Some(last), Some(first)) = (last, first) {
-            let [early, late] = [&plan.child[first], &plan.child[last]].map(|step| &step.op);
-            assert!(last < first, "rule {index}: `{late}` comes after `{early}`: {reason}\n{plan}");
-        }
-    }
+    check_rules(&plan.child, CHILD, plan);
+    check_rules(&plan.parent, PARENT, plan);
     for (is, what) in ONCE {
         let count = plan.child.iter().filter(|step| is(&step.op)).count();
         assert_eq!(count, 1, "{what}\n{plan}");
@@ -153,6 +190,17 @@ pub fn check(plan: &Plan) {
     check_user_namespace(plan);
     for pointer in pointers(&plan.child).chain(pointers(&plan.parent)) {
         assert!(pointer.starts_with('/'), "pointer {pointer:?}\n{plan}");
+    }
+}
+
+fn check_rules<O: Display>(steps: &[Step<O>], rules: &[Rule<O>], plan: &Plan) {
+    for (before, after, reason) in rules {
+        let last = steps.iter().rposition(|step| before(&step.op));
+        let first = steps.iter().position(|step| after(&step.op));
+        if let (Some(last), Some(first)) = (last, first) {
+            let (early, late) = (&steps[first].op, &steps[last].op);
+            assert!(last < first, "`{late}` comes after `{early}`, but {reason}\n{plan}");
+        }
     }
 }
 
@@ -170,12 +218,12 @@ enum From {
 /// Both sides agree on every message and its turn, so that neither waits for
 /// what the other does not say.
 fn check_protocol(plan: &Plan) {
-    let mut child: Vec<_> = plan
+    let child: Vec<_> = plan
         .child
         .iter()
         .filter_map(|step| match step.op {
-            ChildOp::Send(message) => Some((From::Child, message)),
-            ChildOp::Receive(message) => Some((From::Parent, message)),
+            C::Send(message) => Some((From::Child, message)),
+            C::Receive(message) => Some((From::Parent, message)),
             _ => None,
         })
         .collect();
@@ -183,22 +231,18 @@ fn check_protocol(plan: &Plan) {
         .parent
         .iter()
         .filter_map(|step| match step.op {
-            ParentOp::Send(message) => Some((From::Parent, message)),
-            ParentOp::Receive(message) => Some((From::Child, message)),
-            ParentOp::ReceiveTerminal => Some((From::Child, Message::Terminal)),
+            P::Send(message) => Some((From::Parent, message)),
+            P::Receive(message) => Some((From::Child, message)),
+            P::ReceiveTerminal => Some((From::Child, Message::Terminal)),
             _ => None,
         })
         .collect();
-    // `run` says this itself, when the container exists.
-    child.pop_if(|last| *last == (From::Parent, Message::Start));
     assert_eq!(child, parent, "the two sides of the protocol\n{plan}");
-    assert!(
-        matches!(
-            plan.parent.last().map(|step| &step.op),
-            Some(ParentOp::Receive(Message::Created))
-        ),
-        "the parent is done when the container is created\n{plan}"
-    );
+    let announced = plan.parent.iter().filter(|step| step.op == P::Announce).count();
+    assert_eq!(announced, 1, "announcement\n{plan}");
+    let said = |message| child.iter().any(|(_, other)| *other == message);
+    let gate = plan.child.iter().any(|step| step.op == C::Gate);
+    assert_eq!((said(Message::Created), said(Message::Start)), (gate, !gate), "start\n{plan}");
 }
 
 /// The kernel stacks mounts in the order in which config.json lists them.
@@ -221,19 +265,19 @@ fn check_mount_order(plan: &Plan) {
 /// The root of a new user namespace has no privilege on the host: what needs
 /// it is the parent's, and only then.
 fn check_user_namespace(plan: &Plan) {
-    let parent = |is: fn(&ParentOp) -> bool| plan.parent.iter().any(|step| is(&step.op));
+    let parent = |is: Is<P>| plan.parent.iter().any(|step| is(&step.op));
     let child = |is: Is| plan.child.iter().any(|step| is(&step.op));
     let inside = plan.clone.has_user_namespace();
     for (wanted, by_parent, by_child, what) in [
         (
             plan.process.oom_score_adj.is_some(),
-            parent(|op| matches!(op, ParentOp::OomScoreAdj(_))),
+            parent(is!(P::OomScoreAdj(_))),
             child(is!(C::Process(Process::OomScoreAdj(_)))),
             "oom_score_adj",
         ),
         (
             !plan.process.rlimits.is_empty(),
-            parent(|op| matches!(op, ParentOp::Rlimits(_))),
+            parent(is!(P::Rlimits(_))),
             child(is!(C::Process(Process::Rlimits(_)))),
             "rlimits",
         ),
@@ -241,10 +285,9 @@ fn check_user_namespace(plan: &Plan) {
         let expected = (wanted && inside, wanted && !inside);
         assert_eq!((by_parent, by_child), expected, "{what} (by parent, by child)\n{plan}");
     }
-    let mapped = plan.parent.iter().position(|step| matches!(step.op, ParentOp::MapIds(_)));
-    let told = plan.parent.iter().position(|step| step.op == ParentOp::Send(Message::Mapped));
+    let mapped = parent(is!(P::MapIds(_)));
+    let told = parent(is!(P::Send(Message::Mapped)));
     let made = plan.clone.is_new(hako::namespaces::Kind::User);
-    assert_eq!((mapped.is_some(), told.is_some()), (made, made), "id maps\n{plan}");
-    assert!(mapped <= told, "maps are written before they are announced\n{plan}");
+    assert_eq!((mapped, told), (made, made), "id maps\n{plan}");
     assert!(inside || !child(is!(C::Namespace(Namespace::BecomeUser { .. }))), "\n{plan}");
 }

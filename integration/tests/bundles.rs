@@ -21,8 +21,13 @@ fn load(hako: &Runtime, file: &Path) -> Bundle {
     let mut bundle = hako.bundle();
     let text = fs::read_to_string(file).expect("a bundle");
     bundle.config = serde_json::from_str(&text).expect("a config is JSON");
-    let places =
-        ["/linux/seccomp", "/linux/resources", "/linux/mountLabel", "/process/apparmorProfile", "/process/selinuxLabel"];
+    let places = [
+        "/linux/seccomp",
+        "/linux/resources",
+        "/linux/mountLabel",
+        "/process/apparmorProfile",
+        "/process/selinuxLabel",
+    ];
     for place in places {
         if !bundle.get(place).is_null() {
             bundle.remove(place);
@@ -107,10 +112,13 @@ fn replace_sources(hako: &Runtime, place: &str, mount: &mut Value) {
             mount["source"] = json!(made);
         }
         Some("overlay") => {
-            let dir = |name: &str| hako.dir(&format!("sources/{place}/{name}")).display().to_string();
+            let dir =
+                |name: &str| hako.dir(&format!("sources/{place}/{name}")).display().to_string();
             let _ = hako.file(&format!("sources/{place}/lowerdir/mark"), &destination);
             for option in mount["options"].as_array_mut().unwrap() {
-                if let Some((key @ ("lowerdir" | "upperdir" | "workdir"), _)) = option.as_str().unwrap().split_once('=') {
+                if let Some((key @ ("lowerdir" | "upperdir" | "workdir"), _)) =
+                    option.as_str().unwrap().split_once('=')
+                {
                     *option = json!(format!("{key}={}", dir(key)));
                 }
             }
@@ -152,15 +160,22 @@ impl Check {
         match &self.expected {
             Expected::Text(text) => assert_eq!(answer, text, "{about}"),
             Expected::Device(major, minor) => {
-                assert_eq!((&answer["major"], &answer["minor"]), (major, minor), "{about}: {answer}");
+                assert_eq!(
+                    (&answer["major"], &answer["minor"]),
+                    (major, minor),
+                    "{about}: {answer}"
+                );
             }
             Expected::Masked => {
                 let hidden = *answer == json!("") || *answer == json!([]);
-                let missing = ["ENOENT", "ENOTDIR", "EISDIR"].iter().any(|errno| answer["errno"] == *errno);
+                let missing =
+                    ["ENOENT", "ENOTDIR", "EISDIR"].iter().any(|errno| answer["errno"] == *errno);
                 assert!(hidden || missing, "{about} shows {answer}");
             }
             Expected::Refusal => {
-                let refused = ["EROFS", "ENOENT", "EACCES", "EPERM"].iter().any(|errno| answer["errno"] == *errno);
+                let refused = ["EROFS", "ENOENT", "EACCES", "EPERM"]
+                    .iter()
+                    .any(|errno| answer["errno"] == *errno);
                 assert!(refused, "{about}: {answer}");
             }
         }
@@ -175,7 +190,9 @@ fn questions(bundle: &Bundle) -> (String, Vec<Check>) {
         checks.push(Check { about: question.clone(), expected });
         chain.push(question);
     };
-    let list = |pointer: &str| -> Vec<Value> { bundle.get(pointer).as_array().cloned().unwrap_or_default() };
+    let list = |pointer: &str| -> Vec<Value> {
+        bundle.get(pointer).as_array().cloned().unwrap_or_default()
+    };
     for mount in list("/mounts") {
         let destination = mount["destination"].as_str().unwrap().to_string();
         let source = Path::new(mount["source"].as_str().unwrap_or_default());
@@ -199,7 +216,10 @@ fn questions(bundle: &Bundle) -> (String, Vec<Check>) {
     }
     for (name, value) in bundle.get("/linux/sysctl").as_object().into_iter().flatten() {
         let value = value.as_str().unwrap().replace(' ', "\t");
-        add(format!("read /proc/sys/{}", name.replace('.', "/")), Expected::Text(format!("{value}\n")));
+        add(
+            format!("read /proc/sys/{}", name.replace('.', "/")),
+            Expected::Text(format!("{value}\n")),
+        );
     }
     (chain.join(" -- "), checks)
 }
@@ -217,7 +237,11 @@ fn judge(bundle: &Bundle, seen: &Value) {
     assert_eq!(seen["umask"], process["user"].get("umask").cloned().unwrap_or(json!(0o022)));
     assert_eq!(seen["cwd"], process["cwd"]);
     for variable in process["env"].as_array().into_iter().flatten() {
-        assert!(seen["env"].as_array().unwrap().contains(variable), "{variable} is missing: {}", seen["env"]);
+        assert!(
+            seen["env"].as_array().unwrap().contains(variable),
+            "{variable} is missing: {}",
+            seen["env"]
+        );
     }
     let no_new_privileges = process.get("noNewPrivileges").cloned().unwrap_or(json!(false));
     assert_eq!(seen["attributes"]["no_new_privs"], no_new_privileges);
@@ -236,7 +260,10 @@ fn judge(bundle: &Bundle, seen: &Value) {
         for option in mount["options"].as_array().into_iter().flatten() {
             let flag = option.as_str().unwrap();
             if ["ro", "nosuid", "nodev", "noexec"].contains(&flag) {
-                assert!(found["options"].as_array().unwrap().contains(option), "{destination} lacks {flag}");
+                assert!(
+                    found["options"].as_array().unwrap().contains(option),
+                    "{destination} lacks {flag}"
+                );
             }
         }
     }
@@ -244,7 +271,15 @@ fn judge(bundle: &Bundle, seen: &Value) {
     let root = find_mount(seen, "/").expect("a root");
     assert_eq!(root["options"].as_array().unwrap().contains(&json!("ro")), readonly, "{root}");
     let namespaces = config["linux"]["namespaces"].as_array().unwrap();
-    for (kind, file) in [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt"), ("user", "user"), ("cgroup", "cgroup")] {
+    for (kind, file) in [
+        ("pid", "pid"),
+        ("network", "net"),
+        ("ipc", "ipc"),
+        ("uts", "uts"),
+        ("mount", "mnt"),
+        ("user", "user"),
+        ("cgroup", "cgroup"),
+    ] {
         let ours = fs::read_link(format!("/proc/thread-self/ns/{file}")).unwrap();
         let new = namespaces.iter().any(|namespace| namespace["type"] == kind);
         assert_eq!(seen["namespaces"][file] != json!(ours), new, "{kind}");

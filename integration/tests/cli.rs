@@ -84,7 +84,8 @@ fn help_is_there_for_every_command() {
     let hako = Runtime::new();
     each(["", "create", "start", "state", "kill", "delete", "run", "list", "spec"], |verb| {
         for flag in ["--help", "-h"] {
-            let words: Vec<&str> = [*verb, flag].into_iter().filter(|word| !word.is_empty()).collect();
+            let words: Vec<&str> =
+                [*verb, flag].into_iter().filter(|word| !word.is_empty()).collect();
             let output = hako.bare().args(words).output().ok();
             assert!(output.stdout.to_lowercase().contains("usage"), "{output}");
         }
@@ -121,7 +122,8 @@ fn a_word_is_an_id_where_there_is_a_bundle() {
     here.inspector("print here").save();
     other.inspector("print other").save();
     std::os::unix::fs::symlink(other.dir(), here.dir().join("other")).unwrap();
-    let run = |word: &str| hako.command(&["run", word]).current_dir(here.dir()).output().ok().stdout;
+    let run =
+        |word: &str| hako.command(&["run", word]).current_dir(here.dir()).output().ok().stdout;
     assert_eq!(run("other"), "here\n");
     assert_eq!(run("./other"), "other\n");
 }
@@ -197,7 +199,8 @@ fn the_root_can_be_changed_without_pivoting() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     bundle.write("/mark", "mine");
-    let command = hako.on_bundle(&["run", "--no-pivot"], bundle.inspector("read /mark -- ls /.. -- report"));
+    let command =
+        hako.on_bundle(&["run", "--no-pivot"], bundle.inspector("read /mark -- ls /.. -- report"));
     let seen = hako.finish(command, &bundle).ok().values();
     assert_eq!(seen[0], "mine");
     assert!(!in_set(&seen[1], "boot"), "the root of the host is there: {}", seen[1]);

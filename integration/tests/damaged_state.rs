@@ -8,7 +8,11 @@ use std::time::Duration;
 /// The file in which hako and its peers keep a container's state.
 fn state_file(hako: &Runtime, id: &str) -> PathBuf {
     let dir = hako.root().join(id);
-    ["state.json", "status"].map(|name| dir.join(name)).into_iter().find(|path| path.exists()).expect("a state file")
+    ["state.json", "status"]
+        .map(|name| dir.join(name))
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("a state file")
 }
 
 const DAMAGES: [&str; 12] = [
@@ -61,9 +65,9 @@ fn numbers_to_words(value: Value) -> Value {
     match value {
         Value::Number(number) => json!(number.to_string()),
         Value::Array(list) => list.into_iter().map(numbers_to_words).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| (key, numbers_to_words(value))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().map(|(key, value)| (key, numbers_to_words(value))).collect(),
+        ),
         other => other,
     }
 }
@@ -141,8 +145,9 @@ fn a_link_in_the_root_is_not_followed() {
     }
     let mut bundle = hako.bundle();
     bundle.inspector("exit 0").save();
-    let create = hako.command(&["create", "--bundle", bundle.dir().to_str().unwrap(), "link"]).output();
-    create.fails("");
+    let create =
+        hako.command(&["create", "--bundle", bundle.dir().to_str().unwrap(), "link"]).output();
+    create.fails("link");
     assert_eq!(fs::read_dir(precious.parent().unwrap()).unwrap().count(), 1);
 }
 
@@ -186,7 +191,8 @@ fn nobody_else_can_read_or_change_the_state() {
     let bundle = hako.bundle();
     let container = hako.make(hako.on_bundle(&["create"], &bundle).before("umask 0"), &bundle);
     let mode = |path: PathBuf| {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
         (path, mode & 0o777)
     };
     assert_eq!(mode(hako.root().to_path_buf()).1, 0o700);

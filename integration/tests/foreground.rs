@@ -17,7 +17,8 @@ fn run_on(hako: &Runtime, terminal: &Terminal, bundle: &Bundle) -> hako_integrat
 
 /// How the terminal is set up, in the words of `stty`.
 fn modes(terminal: &Terminal) -> String {
-    let output = Command::new("stty").arg("-aF").arg(terminal.path()).output().expect("stty starts");
+    let output =
+        Command::new("stty").arg("-aF").arg(terminal.path()).output().expect("stty starts");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -52,16 +53,19 @@ fn signals_are_passed_on() {
 #[test]
 fn a_signal_that_kills_becomes_the_exit_code() {
     let hako = Runtime::new();
-    each([(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1), (Signal::USR1, 10)], |(signal, number)| {
-        let mut bundle = hako.bundle();
-        bundle.without_namespace("pid").inspector("eprint ready -- print ready -- sleep 1000");
-        let running = hako.foreground(&bundle);
-        running.wait_for("ready");
-        running.signal(*signal);
-        let output = running.finish();
-        hako.verify_gone(&bundle, &output);
-        assert_eq!((output.code, output.signal), (Some(128 + number), None), "{output}");
-    });
+    each(
+        [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1), (Signal::USR1, 10)],
+        |(signal, number)| {
+            let mut bundle = hako.bundle();
+            bundle.without_namespace("pid").inspector("eprint ready -- print ready -- sleep 1000");
+            let running = hako.foreground(&bundle);
+            running.wait_for("ready");
+            running.signal(*signal);
+            let output = running.finish();
+            hako.verify_gone(&bundle, &output);
+            assert_eq!((output.code, output.signal), (Some(128 + number), None), "{output}");
+        },
+    );
 }
 
 #[test]
@@ -146,7 +150,10 @@ fn the_callers_terminal_is_as_before() {
         hako.verify_gone(&bundle, &output);
         assert_eq!(modes(&terminal), before);
         let seen = terminal.read_to_end();
-        assert!(seen.contains(if chain.starts_with("no") { "/no/such/program" } else { "ready" }), "{seen}");
+        assert!(
+            seen.contains(if chain.starts_with("no") { "/no/such/program" } else { "ready" }),
+            "{seen}"
+        );
     });
 }
 

@@ -118,9 +118,8 @@ fn a_failing_poststop_hook_is_a_warning_and_the_others_run() {
     let note = hako.scratch().join("note");
     let third = failing(&mut bundle, "poststop", &note);
     let warned = |output: &Output| {
-        let warning = |line: &str| {
-            line.starts_with("hako: warning:") && line.contains("poststop hook #1")
-        };
+        let warning =
+            |line: &str| line.starts_with("hako: warning:") && line.contains("poststop hook #1");
         is_peer() || output.stderr.lines().any(warning)
     };
     let container = hako.serve(&bundle);
@@ -190,6 +189,10 @@ impl Drop for Nap {
             let pid = rustix::process::Pid::from_raw(pid).expect("a process has a number");
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        // The harness, which looks for processes next, must not meet a dying one.
+        while !self.sleepers().is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -207,7 +210,7 @@ fn a_hook_that_exceeds_its_timeout_is_killed_with_its_children() {
         output.fails(&format!("error running {kind} hook #0"));
         assert!(is_peer() || output.stderr.contains("1 s"), "the timeout is not named\n{output}");
         let time = output.elapsed;
-        assert!((1000..2500).contains(&time.as_millis()), "{time:?}");
+        assert!((1000..5000).contains(&time.as_millis()), "{time:?}");
         assert!(note.exists(), "the hook did not run");
         assert!(nap.sleepers().is_empty(), "{kind}: the child is still there");
     }
@@ -224,8 +227,8 @@ fn a_process_left_behind_by_a_hook_is_not_waited_for() {
             let hook = shell(&script.replace("NAP", &nap.0));
             bundle.set(&format!("/hooks/{kind}"), json!([hook]));
             let command = hako.on_bundle(&["run"], bundle.inspector("sleep 0"));
-            let output = hako.finish(command.timeout(Duration::from_secs(5)), &bundle);
-            assert!(output.elapsed < Duration::from_secs(2), "{output}");
+            let output = hako.finish(command.timeout(Duration::from_secs(8)), &bundle);
+            assert!(output.elapsed < Duration::from_secs(4), "{output}");
             let fails = script.ends_with('3') && *kind != "poststop";
             assert_eq!(output.code, Some(i32::from(fails)), "{output}");
             assert!(!nap.sleepers().is_empty(), "there was nobody to wait for");
@@ -243,7 +246,7 @@ fn a_timeout_is_no_reason_to_wait_for_processes_that_escaped() {
     bundle.set("/hooks/createRuntime", json!([hook]));
     let output = hako.run(&bundle);
     output.fails("error running createRuntime hook #0");
-    assert!(output.elapsed < Duration::from_millis(2500), "{output}");
+    assert!(output.elapsed < Duration::from_secs(5), "{output}");
     assert_eq!(nap.sleepers().len(), 1, "the one that is in another group");
 }
 

@@ -13,8 +13,32 @@ fn invalid_ids_are_refused_by_every_command() {
     fs::create_dir_all(hako.root().join("inner")).unwrap();
     let long = "x".repeat(300);
     let ids = [
-        "../victim", "a/b", "inner/../../victim", "/", "/tmp", "", " ", "a b", ".", "..", "...", "-x",
-        "--", "x\n", "\nx", "x\ty", ".hidden", "-", "+x", "_x", "ü", "x\u{7f}", "a\\b", "a:b", "a*", "$HOME",
+        "../victim",
+        "a/b",
+        "inner/../../victim",
+        "/",
+        "/tmp",
+        "",
+        " ",
+        "a b",
+        ".",
+        "..",
+        "...",
+        "-x",
+        "--",
+        "x\n",
+        "\nx",
+        "x\ty",
+        ".hidden",
+        "-",
+        "+x",
+        "_x",
+        "ü",
+        "x\u{7f}",
+        "a\\b",
+        "a:b",
+        "a*",
+        "$HOME",
         &long,
     ];
     let commands: [&[&str]; 7] = [
@@ -35,7 +59,8 @@ fn invalid_ids_are_refused_by_every_command() {
                     command = command.arg("--");
                 }
                 let output = command.arg(id).output();
-                output.fails("");
+                let is_option = id.starts_with('-') && !separated;
+                output.fails(if is_option { "" } else { "invalid container id" });
                 assert_eq!(output.stdout, "", "{output}");
             }
         }
@@ -64,6 +89,7 @@ fn valid_ids_are_accepted_as_they_are() {
 #[test]
 fn delete_by_force_of_an_unknown_id_succeeds() {
     let hako = Runtime::new();
+    hako.command(&["delete", "never-was"]).output().fails("does not exist");
     let _ = hako.command(&["delete", "--force", "never-was"]).output().ok();
     fs::create_dir_all(hako.root()).unwrap();
     let _ = hako.command(&["delete", "--force", "never-was"]).output().ok();

@@ -56,8 +56,25 @@ fn what_is_no_signal_is_refused() {
     let hako = Runtime::new();
     let container = trapping(&hako, &mut hako.bundle());
     let words = [
-        "TERMINATE", "SIG", "SIGSIGTERM", "65", "999999999999", "15x", "1e1", "0x0f", "TERM ", " TERM",
-        "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMAX-31", "RTMIN+", "RTMIN+x", "SIGRTMIN+-1", "-15", "-1",
+        "TERMINATE",
+        "SIG",
+        "SIGSIGTERM",
+        "65",
+        "999999999999",
+        "15x",
+        "1e1",
+        "0x0f",
+        "TERM ",
+        " TERM",
+        "RTMIN+31",
+        "RTMIN-1",
+        "RTMAX+1",
+        "RTMAX-31",
+        "RTMIN+",
+        "RTMIN+x",
+        "SIGRTMIN+-1",
+        "-15",
+        "-1",
     ];
     each(words, |word| {
         container.command(&["kill"]).arg(word).output().fails("");

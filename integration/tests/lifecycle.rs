@@ -46,7 +46,10 @@ fn the_state_says_what_the_specification_wants() {
     assert_eq!(state["rootfs"], bundle.rootfs("/").to_str().unwrap().trim_end_matches('/'));
     assert!(matches!(state["owner"].as_str(), Some("" | "root")), "{state}");
     let created = state["created"].as_str().unwrap();
-    assert!(created.starts_with("20") && created.contains('T') && created.ends_with('Z'), "{created}");
+    assert!(
+        created.starts_with("20") && created.contains('T') && created.ends_with('Z'),
+        "{created}"
+    );
 }
 
 #[test]
@@ -244,7 +247,7 @@ fn without_a_process_create_succeeds_and_start_fails() {
     let container = hako.create(bundle.remove("/process"));
     assert_eq!(container.status(), "created");
     container.command(&["start"]).output().fails("process");
-    container.command(&["delete"]).output().ok();
+    let _ = container.command(&["delete"]).output().ok();
 }
 
 /// At whichever step it fails; the harness looks for what is left.

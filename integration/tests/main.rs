@@ -1,12 +1,31 @@
 //! Black-box tests of the built binary, one module for each theme.
 
+mod bundles;
+mod cli;
+mod damaged_state;
 mod devices;
+mod errors_config;
+mod errors_exec;
+mod foreground;
+mod hooks;
+mod hooks_failing;
+mod ids;
+mod kill;
+mod lifecycle;
 mod mounts_bind;
 mod mounts_idmap;
 mod mounts_options;
+mod namespaces;
+mod netdevices;
+mod overlay;
 mod paths;
 mod personality_numa;
+mod printed;
 mod privileges;
 mod process;
 mod scheduling;
+mod stress;
+mod sysctl;
+mod terminal;
 mod top_level;
+mod userns;

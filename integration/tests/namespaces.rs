@@ -342,7 +342,10 @@ fn without_a_mount_namespace_the_root_is_changed() {
     bundle.write("/mark", "mine");
     let before = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
     let container = hako.serve(&bundle);
-    assert_eq!(container.ask("read /mark -- read /../mark -- read /proc/version")[..2], ["mine", "mine"]);
+    assert_eq!(
+        container.ask("read /mark -- read /../mark -- read /proc/version")[..2],
+        ["mine", "mine"]
+    );
     assert_eq!(link(&container.pid().to_string(), "mnt"), outside("mnt"));
     assert_eq!(fs::read_to_string("/proc/thread-self/mountinfo").unwrap(), before);
 }

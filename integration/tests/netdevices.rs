@@ -132,7 +132,11 @@ fn impossible_moves_are_refused() {
         ("two places", json!({ "hako0": { "name": "c%d%d" } }), "/linux/netDevices/hako0"),
         ("other format", json!({ "hako0": { "name": "c%s" } }), "/linux/netDevices/hako0"),
         ("not an object", json!({ "hako0": "ct0" }), "/linux/netDevices/hako0"),
-        ("same name twice", json!({ "hako0": { "name": "x" }, "lo": { "name": "x" } }), "/linux/netDevices"),
+        (
+            "same name twice",
+            json!({ "hako0": { "name": "x" }, "lo": { "name": "x" } }),
+            "/linux/netDevices",
+        ),
     ];
     ip("address add 10.77.0.1/24 dev hako0");
     each(rows, |(_, devices, pointer)| {

@@ -35,8 +35,7 @@ fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-const CHANGES: &str =
-    "write /etc/file changed -- unlink /etc/doomed -- write /new fresh -- mkdir /dir -- write /bin/x y";
+const CHANGES: &str = "write /etc/file changed -- unlink /etc/doomed -- write /new fresh -- mkdir /dir -- write /bin/x y";
 
 #[test]
 fn changes_are_seen_inside_and_gone_afterwards() {
@@ -44,7 +43,8 @@ fn changes_are_seen_inside_and_gone_afterwards() {
     let bundle = bundle_with_a_file(&hako);
     let before = tree(&bundle.rootfs("/"));
     for _ in 0..2 {
-        let chain = format!("{CHANGES} -- read /etc/file -- read /etc/doomed -- read /new -- report");
+        let chain =
+            format!("{CHANGES} -- read /etc/file -- read /etc/doomed -- read /new -- report");
         let seen = ask(&hako, &bundle, &["--overlay"], &chain);
         assert_eq!(seen[..5], ["ok", "ok", "ok", "ok", "ok"]);
         assert_eq!(seen[5..8], [json!("changed"), json!({ "errno": "ENOENT" }), json!("fresh")]);
@@ -114,7 +114,8 @@ fn annotations_ask_for_the_same() {
         bundle.set("/annotations", annotations);
         let before = tree(&bundle.rootfs("/"));
         let container = hako.serve(&bundle);
-        let seen = container.ask("read /mark -- read /other -- write /etc/file new -- read /etc/file");
+        let seen =
+            container.ask("read /mark -- read /other -- write /etc/file new -- read /etc/file");
         assert_eq!(seen, ["one", "two", "ok", "new"]);
         let report = container.ask("report").swap_remove(0);
         assert_eq!(mount_at(&report, "/")["type"], "overlay");
@@ -129,7 +130,8 @@ fn annotations_ask_for_the_same() {
 fn two_hundred_layers_are_no_limit() {
     let hako = Runtime::new();
     let bundle = bundle_with_a_file(&hako);
-    let mut command: Command = hako.on_bundle(&["run", "--overlay"], bundle.clone().inspector("ls /layers"));
+    let mut command: Command =
+        hako.on_bundle(&["run", "--overlay"], bundle.clone().inspector("ls /layers"));
     for number in 0..200 {
         let name = format!("layers-of-a-long-image-name/{number:03}-{}", "x".repeat(60));
         let _ = hako.file(&format!("{name}/layers/{number:03}"), "");

@@ -71,7 +71,10 @@ fn an_empty_list_is_an_empty_list() {
     let hako = Runtime::new();
     fs::create_dir_all(hako.root()).unwrap();
     let table = hako.command(&["list"]).output().ok().stdout;
-    assert_eq!(table.split_whitespace().collect::<Vec<_>>().join(" "), "ID PID STATUS BUNDLE CREATED OWNER");
+    assert_eq!(
+        table.split_whitespace().collect::<Vec<_>>().join(" "),
+        "ID PID STATUS BUNDLE CREATED OWNER"
+    );
     assert_eq!(hako.command(&["list", "-q"]).output().ok().stdout, "");
     let list = hako.command(&["list", "-f", "json"]).output().ok().json();
     assert!(list.is_null() || list == json!([]), "{list}");
@@ -124,8 +127,12 @@ fn spec_for_an_unprivileged_user_has_a_user_namespace() {
         let config = bundle.dir().join("config.json");
         let text = fs::read_to_string(&config).expect("in the bundle");
         let example: Value = serde_json::from_str(&text).unwrap();
-        let kinds: Value =
-            example["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].clone()).collect();
+        let kinds: Value = example["linux"]["namespaces"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n["type"].clone())
+            .collect();
         assert!(in_set(&kinds, "user") && !in_set(&kinds, "network"), "{kinds}");
         let seen = run_example(&hako, &mut bundle, &text);
         fs::remove_file(&config).unwrap();
@@ -199,7 +206,8 @@ fn the_log_is_added_to_and_stays_empty_on_success() {
     command.output().fails("");
     let text = fs::read_to_string(&log).unwrap();
     assert!(text.starts_with("earlier\n"), "{text}");
-    let error = text.lines().find(|line| line.contains("level=error")).expect("a line with the level");
+    let error =
+        text.lines().find(|line| line.contains("level=error")).expect("a line with the level");
     assert!(error.contains("time=\"") && error.contains("msg=\""), "{error}");
 
     let log = hako.scratch().join("fresh");
@@ -228,7 +236,8 @@ fn an_error_is_one_sentence_with_a_place() {
     if is_peer() {
         return;
     }
-    let lines: Vec<&str> = output.stderr.lines().filter(|line| !line.contains(" warning: ")).collect();
+    let lines: Vec<&str> =
+        output.stderr.lines().filter(|line| !line.contains(" warning: ")).collect();
     assert_eq!(lines.len(), 2, "{output}");
     assert!(lines[0].starts_with("hako: run "), "{output}");
     assert!(lines[1].starts_with("  config.json: /mounts/7"), "{output}");
@@ -288,6 +297,8 @@ fn explain_needs_no_privileges() {
     let hako = Runtime::new();
     let bundle = hako.bundle();
     let command = hako.on_bundle(&["explain"], &bundle);
-    let output = command.before("exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"").output();
+    let output = command
+        .before("exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\"")
+        .output();
     assert!(output.ok().stdout.contains("/bin/inspector"));
 }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 fn a_thousand_runs_in_a_row_leave_nothing() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
-    bundle.inspector("exit 0").save();
+    bundle.inspector("print ran -- exit 3").save();
     for number in 0..1000 {
         let command = hako.command(&["run", "--bundle"]).arg(bundle.dir()).last(bundle.id());
         let output = command.output();
-        assert_eq!(output.code, Some(0), "run {number}\n{output}");
+        let end = (output.code, output.stdout.as_str());
+        assert_eq!(end, (Some(3), "ran\n"), "run {number}\n{output}");
         hako.verify_gone(&bundle, &output);
     }
 }
@@ -71,9 +72,9 @@ fn kill_after(hako: &Runtime, verb: &str, bundle: &Bundle, microseconds: u64) {
     assert!(begin.elapsed() < Duration::from_secs(5), "{output}");
     hako.verify_gone(bundle, &output);
     // The id is free again, and works.
-    if microseconds % 8 == 0 {
+    if microseconds.is_multiple_of(8) {
         let mut bundle = bundle.clone();
-        let _ = hako.run(bundle.inspector("exit 0")).ok();
+        assert_eq!(hako.run(bundle.inspector("print ran")).ok().stdout, "ran\n");
     }
 }
 
@@ -83,8 +84,9 @@ fn a_runtime_killed_at_any_moment_leaves_what_delete_by_force_removes() {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut bundle = hako.bundle();
     bundle.inspector("sleep 1000");
-    let moments: Vec<(&str, u64)> =
-        (0..200).map(|n| (["create", "run", "start", "delete"][n % 4], dice.throw(15_000))).collect();
+    let moments: Vec<(&str, u64)> = (0..200)
+        .map(|n| (["create", "run", "start", "delete"][n % 4], dice.throw(15_000)))
+        .collect();
     each(moments, |(verb, microseconds)| kill_after(&hako, verb, &bundle, *microseconds));
 }
 
@@ -105,6 +107,8 @@ fn two_deletions_at_once_do_not_get_in_each_others_way() {
         let mut bundle = hako.bundle();
         bundle.inspector("sleep 1000");
         let _ = hako.on_bundle(&["run", "--detach"], &bundle).output().ok();
+        let state = hako.command(&["state", bundle.id()]).output().ok().json();
+        assert_eq!(state["status"], "running");
         let both = [0, 1].map(|_| hako.command(&["delete", "--force", bundle.id()]).spawn());
         for running in both {
             let output = running.finish().ok();

@@ -39,7 +39,10 @@ fn all_three_streams_are_the_terminal() {
         assert_eq!(stream["tty"], true, "{stream}");
         // Whoever shows the terminal turns a newline into what its own needs.
         assert_eq!(stream["onlcr"], false, "{stream}");
-        assert_eq!((&stream["echo"], &stream["isig"], &stream["icanon"]), (&json!(true), &json!(true), &json!(true)));
+        assert_eq!(
+            (&stream["echo"], &stream["isig"], &stream["icanon"]),
+            (&json!(true), &json!(true), &json!(true))
+        );
         assert_eq!(stream["foreground_group"], report["process_group"], "{stream}");
     }
     assert_eq!(report["controlling_terminal"]["session"], true);
@@ -64,7 +67,8 @@ fn the_console_is_the_terminal() {
 #[test]
 fn the_terminal_belongs_to_the_user_of_the_process() {
     let hako = Runtime::new();
-    let mut bundle = with_terminal(&hako, "tty -- open /dev/tty read,write -- open /dev/console write");
+    let mut bundle =
+        with_terminal(&hako, "tty -- open /dev/tty read,write -- open /dev/console write");
     bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let seen = ask(&hako, &bundle);
     assert_eq!(seen[0][0]["owner"], 1000);

@@ -116,6 +116,7 @@ pub fn create(
         plan: &plan,
         cgroup: cgroups::Record { placement: plan.cgroup.clone(), made: None },
         spawned: None,
+        pid_file: args.pid_file.as_deref(),
         report: session.report,
     };
     let mut record = new_record(&plan);
@@ -132,14 +133,14 @@ pub fn create(
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
         directory.save(&record)?;
-        let terminal = Parent { plan: &plan, spawned, console: console.as_ref() }.serve()?;
-        if let Some(socket) = &pidfd_socket {
-            socket.send(spawned.pidfd.as_fd(), "pidfd")?;
+        Parent {
+            plan: &plan,
+            spawned,
+            console: console.as_ref(),
+            pid_file: args.pid_file.as_deref(),
+            pidfd_socket: pidfd_socket.as_ref(),
         }
-        if let Some(path) = &args.pid_file {
-            write_pid_file(path, spawned.pid)?;
-        }
-        Ok(terminal)
+        .serve()
     })();
     match terminal {
         Ok(terminal) => {
@@ -195,6 +196,7 @@ struct Rollback<'a> {
     plan: &'a Plan,
     cgroup: cgroups::Record,
     spawned: Option<Spawned>,
+    pid_file: Option<&'a Path>,
     report: &'a crate::report::Report,
 }
 
@@ -204,6 +206,9 @@ impl Rollback<'_> {
             spawned.kill();
         }
         let destroyed = self.cgroup.destroy();
+        if let (Some(path), Some(_)) = (self.pid_file, &self.spawned) {
+            let _ = std::fs::remove_file(path);
+        }
         if self.spawned.is_some() {
             let identity = &self.plan.identity;
             let state = ContainerState::new(identity, "stopped", None).to_json();
@@ -220,16 +225,4 @@ impl Rollback<'_> {
             self.report.warning(format!("while cleaning up: {error}"));
         }
     }
-}
-
-/// Written beside and renamed: whoever waits for the file never sees half a number.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let message = || format!("cannot write pid file {}", path.display());
-    let mut name = std::ffi::OsString::from(".");
-    name.push(
-        path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?,
-    );
-    let temporary = path.with_file_name(name);
-    std::fs::write(&temporary, pid.to_string()).os(message)?;
-    std::fs::rename(&temporary, path).os(message)
 }

@@ -5,7 +5,6 @@ use crate::cli;
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::foreground::Foreground;
-use crate::protocol::Message;
 use crate::spawn::Inherited;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -27,11 +26,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         record: created.record,
     };
     let spawned = created.spawned;
-    let started = spawned
-        .socket
-        .send(Message::Start)
-        .and_then(|()| spawned.wait_for_execution())
-        .and_then(|()| start::run_poststart(&container));
+    let started = spawned.wait_for_execution().and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
         delete::destroy(session, &container)?;
         return Err(error);

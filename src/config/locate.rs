@@ -14,6 +14,12 @@ pub fn pointer_at(text: &[u8], line: usize, column: usize) -> String {
     while walk.position < end {
         walk.step();
     }
+    // An object or list of the wrong kind is complained about before it is read.
+    let before = text[..walk.position].iter().rfind(|byte| !byte.is_ascii_whitespace());
+    let next = text[walk.position..].iter().find(|byte| !byte.is_ascii_whitespace());
+    if matches!(before, Some(b':' | b',' | b'[')) && matches!(next, Some(b'{' | b'[')) {
+        return walk.pointer();
+    }
     walk.found
 }
 

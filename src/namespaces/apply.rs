@@ -62,12 +62,18 @@ impl Visit {
         write_time_offsets(offsets)
     }
 
+    /// Makes a network namespace, and comes back from it.
+    pub fn make_network() -> Result<OwnedFd> {
+        let mut visit = Self::default();
+        visit.remember(Kind::Network)?;
+        unshare(flag(Kind::Network)).os(|| "cannot make a network namespace")?;
+        let made = open_own(Kind::Network)?;
+        visit.leave()?;
+        Ok(made)
+    }
+
     fn remember(&mut self, kind: Kind) -> Result<()> {
-        let path = format!("/proc/self/ns/{}", kind.file());
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::open(&path, flags, Mode::empty()).os(|| format!("cannot open {path}"))?;
-        self.home.push((kind, fd));
+        self.home.push((kind, open_own(kind)?));
         Ok(())
     }
 
@@ -84,6 +90,18 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let _ = self.leave();
     }
+}
+
+/// The namespace this process is in.
+fn open_own(kind: Kind) -> Result<OwnedFd> {
+    let path = format!("/proc/self/ns/{}", kind.file());
+    rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .os(|| format!("cannot open {path}"))
+}
+
+/// Enters the network namespace that the runtime made.
+pub fn enter_network(namespace: &OwnedFd) -> Result<()> {
+    setns(namespace, flag(Kind::Network)).os(|| "cannot enter the network namespace")
 }
 
 fn flag(kind: Kind) -> CloneFlags {

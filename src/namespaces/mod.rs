@@ -7,10 +7,10 @@ mod names;
 mod netlink;
 mod plan;
 
-pub use apply::{Visit, user_namespace_for, write_id_maps};
+pub use apply::{Visit, enter_network, user_namespace_for, write_id_maps};
 pub use interface::move_interface;
 pub use names::plan_names;
 pub use plan::{
     CloneSet, IdMapping, IdMaps, Interface, Join, Kind, Op, TimeOffset, check_map, is_mapped,
-    names, plan_clone, plan_entry, plan_id_maps, plan_interfaces,
+    names, plan_clone, plan_entry, plan_id_maps, plan_interfaces, plan_network_entry,
 };

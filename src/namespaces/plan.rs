@@ -167,6 +167,9 @@ pub struct Join {
 pub struct CloneSet {
     /// Made by clone3 itself.
     pub new: Vec<Kind>,
+    /// The network namespace, which takes the kernel longest, is made by the
+    /// runtime while init mounts.
+    pub network_apart: bool,
     /// Made by init once it is in its user namespace and cgroup.
     pub unshare: Vec<Kind>,
     /// Entered by the runtime before the clone, and left again after it.
@@ -184,7 +187,9 @@ pub struct CloneSet {
 impl CloneSet {
     /// Whether the container has a namespace of this kind for itself.
     pub fn is_new(&self, kind: Kind) -> bool {
-        self.new.contains(&kind) || self.unshare.contains(&kind)
+        self.new.contains(&kind)
+            || self.unshare.contains(&kind)
+            || (kind == Kind::Network && self.network_apart)
     }
 
     /// The path by which a namespace of this kind is joined.
@@ -322,8 +327,12 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
         Kind::Cgroup | Kind::Time => false,
         _ => !new_user && !joined_user,
     };
-    let (at_clone, unshare): (Vec<_>, Vec<_>) = new.into_iter().partition(at_clone);
+    let (mut at_clone, unshare): (Vec<_>, Vec<_>) = new.into_iter().partition(at_clone);
+    // Whoever makes it owns it: only without a user namespace is that the same.
+    let network_apart = !new_user && !joined_user && at_clone.contains(&Kind::Network);
+    at_clone.retain(|kind| !network_apart || *kind != Kind::Network);
     CloneSet {
+        network_apart,
         bridge: joined_user && at_clone.contains(&Kind::Pid),
         new: at_clone,
         unshare,
@@ -446,6 +455,22 @@ pub fn plan_entry(
             );
         }
     }
+    if clone.network_apart {
+        compiler.parent(ParentOp::SendNetwork);
+    } else {
+        plan_loopback(clone, compiler);
+    }
+}
+
+/// Init enters the network namespace that the runtime has made meanwhile.
+pub fn plan_network_entry(clone: &CloneSet, compiler: &mut Compiler) {
+    if clone.network_apart {
+        compiler.child(ChildOp::EnterNetwork);
+        plan_loopback(clone, compiler);
+    }
+}
+
+fn plan_loopback(clone: &CloneSet, compiler: &mut Compiler) {
     if clone.is_new(Kind::Network) {
         compiler.child(ChildOp::Namespace(Op::Loopback));
     }

@@ -165,11 +165,11 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     }
     let user = (process.user.uid, process.user.gid);
     namespaces::plan_entry(&clone, maps.as_ref(), user, &mut compiler);
-    namespaces::plan_names(spec, linux, &clone, &mut compiler);
     process::plan_privileged(&process, compiler.user_namespace, &mut compiler);
 
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
+    namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, &mut compiler);
     let before = compiler.parent.len();
     namespaces::plan_interfaces(linux, &clone, &mut compiler);
@@ -214,13 +214,18 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     }
 }
 
-/// The end of both lists: created, started, executed.
+/// The end of both lists: started and executed. `run` gives the word to start
+/// before init is ready to hear it, and so does not have to be waited for.
 fn plan_start(hooks: &hooks::Hooks, compiler: &mut Compiler) {
-    compiler.child(ChildOp::Send(Message::Created));
-    compiler.parent(ParentOp::Receive(Message::Created));
+    compiler.child(ChildOp::LetGo);
     if compiler.options.run {
+        compiler.parent(ParentOp::Announce);
+        compiler.parent(ParentOp::Send(Message::Start));
         compiler.child(ChildOp::Receive(Message::Start));
     } else {
+        compiler.child(ChildOp::Send(Message::Created));
+        compiler.parent(ParentOp::Receive(Message::Created));
+        compiler.parent(ParentOp::Announce);
         compiler.child(ChildOp::Gate);
     }
     if !hooks.of(HookKind::StartContainer).is_empty() {

@@ -80,6 +80,8 @@ pub enum ChildOp {
     Receive(Message),
     /// Leave, make and set up namespaces.
     Namespace(namespaces::Op),
+    /// Wait for the network namespace, and enter it.
+    EnterNetwork,
     /// Assemble the container's file system and enter it.
     Rootfs(rootfs::Op),
     /// Give the terminal to the process.
@@ -88,6 +90,9 @@ pub enum ChildOp {
     Hooks(crate::hooks::Kind),
     /// Set an attribute of the process, or execute the program.
     Process(process::Op),
+    /// Outlive the runtime: hold nothing but what the program gets and the way
+    /// to hear about its start.
+    LetGo,
     /// Wait for `hako start`.
     Gate,
 }
@@ -112,4 +117,8 @@ pub enum ParentOp {
     Hooks(crate::hooks::Kind),
     /// Hand the terminal to the console socket, or keep it for the foreground.
     ReceiveTerminal,
+    /// Make the network namespace, while init mounts, and send it.
+    SendNetwork,
+    /// Write the pid file, and hand a pidfd to whoever asked for one.
+    Announce,
 }

@@ -77,10 +77,12 @@ impl fmt::Display for ChildOp {
             ChildOp::Send(message) => write!(f, "-> {message}"),
             ChildOp::Receive(message) => write!(f, "<- {message}"),
             ChildOp::Namespace(op) => op.fmt(f),
+            ChildOp::EnterNetwork => f.write_str("<- Network, enter it"),
             ChildOp::Rootfs(op) => op.fmt(f),
             ChildOp::Terminal(op) => op.fmt(f),
             ChildOp::Hooks(kind) => write!(f, "run {kind} hooks"),
             ChildOp::Process(op) => op.fmt(f),
+            ChildOp::LetGo => f.write_str("let go of everything of the runtime's"),
             ChildOp::Gate => f.write_str("wait at the gate for start"),
         }
     }
@@ -111,6 +113,8 @@ impl fmt::Display for ParentOp {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }
             ParentOp::Hooks(kind) => write!(f, "run {kind} hooks"),
+            ParentOp::SendNetwork => f.write_str("make the network namespace; -> Network"),
+            ParentOp::Announce => f.write_str("write the pid file, hand out a pidfd"),
             ParentOp::ReceiveTerminal => {
                 f.write_str("<- Terminal, hand it to the console socket or keep it")
             }

@@ -23,6 +23,16 @@ pub struct Workspace {
 }
 
 impl Workspace {
+    /// Lets go of all descriptors without closing them one by one.
+    pub fn forget(self) {
+        self.root
+            .map(Root::into_fd)
+            .into_iter()
+            .chain(self.empty)
+            .chain(self.null)
+            .for_each(retire);
+    }
+
     /// The container's root.
     ///
     /// # Errors
@@ -141,7 +151,12 @@ fn mask(workspace: &mut Workspace, path: &Path) -> Result<()> {
     let cover = match first {
         Some(first) => open_tree(first).os(|| "cannot clone a cover")?,
         None if is_directory => empty_directory()?,
-        None => open_tree(host_null()?).os(|| "cannot clone /dev/null of the host")?,
+        None => {
+            let null = host_null()?;
+            let cover = open_tree(&null).os(|| "cannot clone /dev/null of the host")?;
+            retire(null);
+            cover
+        }
     };
     rustix::mount::move_mount(&cover, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot cover {}", path.display()))?;
@@ -215,12 +230,10 @@ fn pivot(root: &Root) -> Result<()> {
             _ => error,
         }
     })?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).os(|| "cannot detach the host's root")?;
-    rustix::process::chdir("/").os(|| "cannot enter the root")
+    rustix::mount::unmount(".", UnmountFlags::DETACH).os(|| "cannot detach the host's root")
 }
 
 fn enter_by_chroot(root: &Root) -> Result<()> {
     rustix::process::fchdir(root).os(|| "cannot enter the root")?;
-    rustix::process::chroot(".").os(|| "cannot change the root")?;
-    rustix::process::chdir("/").os(|| "cannot enter the root")
+    rustix::process::chroot(".").os(|| "cannot change the root")
 }

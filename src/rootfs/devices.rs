@@ -1,6 +1,6 @@
 //! Device nodes and the links in `/dev`.
 
-use super::path::Root;
+use super::path::{Root, retire};
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
 use oci_spec::runtime::{Linux, LinuxDeviceType};
@@ -140,6 +140,7 @@ pub fn make_all(root: &Root, devices: &[Device]) -> Result<()> {
         })?;
         opened = Some((directory, parent));
     }
+    opened.into_iter().for_each(|(_, parent)| retire(parent));
     Ok(())
 }
 
@@ -249,6 +250,7 @@ pub fn make_links(root: &Root) -> Result<()> {
             }
         }
     }
+    retire(dev);
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 
 use super::copyup;
 use super::devices::EMPTY_BOTH;
+use super::options;
 use super::path::{Root, is_on, retire};
 use super::plan::{Mount, MountKind};
 use crate::error::{Context, Error, Result};
@@ -16,7 +17,8 @@ use crate::sys::{self, MountAttributes};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the runtime opened for a step before the clone.
@@ -88,6 +90,10 @@ impl Mount {
                 let target = self.target(root, true)?;
                 let tree = match prepared.tree.take() {
                     Some(tree) => tree,
+                    None if self.mount_at_once(&target)? => {
+                        retire(target);
+                        return Ok(());
+                    }
                     None => self.make_new(Some(&target))?,
                 };
                 self.finish_new(tree, target)
@@ -99,6 +105,44 @@ impl Mount {
                 }
                 self.set_attributes(target.as_fd(), None, &self.destination)
             }
+        }
+    }
+
+    /// Mounts with one mount(2) where nothing has to happen in between. False
+    /// if it was refused: the longer way finds out why.
+    fn mount_at_once(&self, target: &OwnedFd) -> Result<bool> {
+        let MountKind::New { filesystem, source, superblock, data } = &self.kind else {
+            return Ok(false);
+        };
+        let mut options: Vec<String> = data
+            .iter()
+            .map(|(key, value)| match value {
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            })
+            .collect();
+        let plain = options.iter().all(|option| !option.contains(','));
+        if !plain || self.copy_up || self.idmap.is_some() || !self.propagation.is_empty() {
+            return Ok(false);
+        }
+        if self.wants_mode_of_target() {
+            options.push(format!("mode={}", permissions(target)?));
+        }
+        let flags = options::legacy_flags(self.new_attributes(), superblock);
+        let path = format!("/proc/self/fd/{}", target.as_raw_fd());
+        let data = CString::new(options.join(",")).unwrap_or_default();
+        let data = (!options.is_empty()).then_some(data.as_c_str());
+        let mounted = rustix::mount::mount(source, &path, filesystem, flags, data);
+        Ok(mounted.is_ok())
+    }
+
+    /// A tmpfs takes the mode of the directory it covers, unless told otherwise.
+    fn wants_mode_of_target(&self) -> bool {
+        match &self.kind {
+            MountKind::New { filesystem, data, .. } => {
+                filesystem == "tmpfs" && !data.iter().any(|(key, _)| key == "mode")
+            }
+            _ => false,
         }
     }
 
@@ -116,8 +160,7 @@ impl Mount {
         for (key, value) in data {
             configure(&context, key, value.as_deref())?;
         }
-        let has_mode = data.iter().any(|(key, _)| key == "mode");
-        if let Some(target) = target.filter(|_| filesystem == "tmpfs" && !has_mode) {
+        if let Some(target) = target.filter(|_| self.wants_mode_of_target()) {
             configure(&context, "mode", Some(&permissions(target)?))?;
         }
         rustix::mount::fsconfig_create(&context)

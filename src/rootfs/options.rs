@@ -1,6 +1,7 @@
 //! The mount option table: what each word in `mounts[].options` means.
 
 use crate::namespaces::{IdMapping, IdMaps};
+use rustix::mount::MountFlags;
 use serde::Serialize;
 
 /// One option's meaning.
@@ -158,6 +159,32 @@ impl Attributes {
         self.set = (self.set & !ATIME_FIELD) | policy;
         self.clear |= ATIME_FIELD;
     }
+}
+
+/// Attributes and superblock flags as mount(2) wants them.
+pub fn legacy_flags(attributes: u64, superblock: &[String]) -> MountFlags {
+    const ATTRIBUTES: &[(u64, MountFlags)] = &[
+        (RDONLY, MountFlags::RDONLY),
+        (NOSUID, MountFlags::NOSUID),
+        (NODEV, MountFlags::NODEV),
+        (NOEXEC, MountFlags::NOEXEC),
+        (NODIRATIME, MountFlags::NODIRATIME),
+        (NOSYMFOLLOW, MountFlags::from_bits_retain(libc::MS_NOSYMFOLLOW as u32)),
+        (NOATIME, MountFlags::NOATIME),
+        (STRICTATIME, MountFlags::STRICTATIME),
+    ];
+    const SUPERBLOCK: &[(&str, MountFlags)] = &[
+        ("ro", MountFlags::RDONLY),
+        ("sync", MountFlags::SYNCHRONOUS),
+        ("dirsync", MountFlags::DIRSYNC),
+        ("lazytime", MountFlags::LAZYTIME),
+        ("mand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING),
+    ];
+    let of_mount =
+        ATTRIBUTES.iter().filter(|(bit, _)| attributes & bit != 0).map(|(_, flag)| *flag);
+    let named = |name: &str| superblock.iter().any(|flag| flag == name);
+    let of_superblock = SUPERBLOCK.iter().filter(|(name, _)| named(name)).map(|(_, flag)| *flag);
+    of_mount.chain(of_superblock).fold(MountFlags::empty(), |flags, flag| flags | flag)
 }
 
 /// All options of one mount, folded in their order.

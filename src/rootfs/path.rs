@@ -28,6 +28,11 @@ impl Root {
         Root { fd }
     }
 
+    /// The descriptor of the root.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// Opens what is at `path` as `O_PATH`; `None` if there is nothing.
     pub fn lookup(&self, path: &Path) -> Result<Option<OwnedFd>> {
         match self.open_path(path, ResolveFlags::empty()) {

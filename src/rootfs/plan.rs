@@ -187,6 +187,7 @@ pub fn plan_tree(
         }
     }
     let mut own_dev = true;
+    let mut has_network = false;
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let pointer = format!("/mounts/{index}");
         let Some(mut planned) = plan_mount(mount, &pointer, linux, clone, cgroup, compiler) else {
@@ -199,7 +200,14 @@ pub fn plan_tree(
                 tree.readonly_dev = true;
             }
         }
+        if !has_network && depends_on_network(&planned) {
+            namespaces::plan_network_entry(clone, compiler);
+            has_network = true;
+        }
         compiler.child_at(pointer, ChildOp::Rootfs(Op::Mount(Box::new(planned))));
+    }
+    if !has_network {
+        namespaces::plan_network_entry(clone, compiler);
     }
     if let Some(process) =
         spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/"))
@@ -217,6 +225,16 @@ pub fn plan_tree(
         compiler.warn("ignoring linux.devices: /dev is a bind mount");
     }
     tree
+}
+
+/// Whether a file system shows the network namespace it is mounted in, as sysfs
+/// does. Those that are known not to can be mounted before it exists.
+fn depends_on_network(mount: &Mount) -> bool {
+    const INDEPENDENT: &[&str] = &["proc", "tmpfs", "devpts", "mqueue", "cgroup2"];
+    match &mount.kind {
+        MountKind::New { filesystem, .. } => !INDEPENDENT.contains(&filesystem.as_str()),
+        MountKind::Bind { .. } | MountKind::Remount { .. } => false,
+    }
 }
 
 /// From the finished tree into it.

@@ -117,16 +117,20 @@ fn tolerate(
         process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
     let repaired = document.to_string().into_bytes();
-    deserialize(&repaired, unknown).map(|spec| (spec, warnings)).map_err(|error| {
-        let pointer = locate::pointer_at(&repaired, error.line(), error.column());
-        Error::new(format!("wrong value: {}", without_position(&error))).at(pointer)
-    })
+    deserialize(&repaired, unknown)
+        .map(|spec| (spec, warnings))
+        .map_err(|error| wrong_value(&repaired, &error))
 }
 
-/// The pointer says it better.
-fn without_position(error: &serde_json::Error) -> String {
+/// What the types do not take, by its pointer instead of a line and a column.
+fn wrong_value(bytes: &[u8], error: &serde_json::Error) -> Error {
     let text = error.to_string();
-    text.rsplit_once(" at line ").map_or(text.clone(), |(sentence, _)| sentence.to_owned())
+    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
+    Error::new(format!("wrong value: {sentence}")).at(locate::pointer_at(
+        bytes,
+        error.line(),
+        error.column(),
+    ))
 }
 
 fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {

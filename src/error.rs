@@ -59,6 +59,17 @@ impl Error {
         self
     }
 
+    /// Places the error below `pointer`, where a step knows a part of it only.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        self.pointer = Some(match self.pointer {
+            Some(deeper) if deeper.starts_with('/') => deeper,
+            Some(part) => format!("{pointer}/{part}"),
+            None => pointer.to_owned(),
+        });
+        self
+    }
+
     /// Sets the hint, unless a deeper place already knows better.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -47,7 +47,6 @@ pub fn run(init: Init) -> ! {
         workspace: Workspace::default(),
         process: Preparation::default(),
         terminal: None,
-        host_pid: None,
         init,
     };
     if let Err(error) = running.run() {
@@ -63,7 +62,6 @@ struct Running<'p> {
     workspace: Workspace,
     process: Preparation,
     terminal: Option<Terminal>,
-    host_pid: Option<i32>,
 }
 
 impl Running<'_> {
@@ -115,10 +113,7 @@ impl Running<'_> {
 
     fn receive(&mut self, message: Message) -> Result<Option<OwnedFd>> {
         match self.init.socket.receive(message) {
-            Ok(attachment) => {
-                self.host_pid = attachment.pid.or(self.host_pid);
-                Ok(attachment.fd)
-            }
+            Ok(attachment) => Ok(attachment.fd),
             Err(Interruption::Failed(error)) => Err(error),
             // The runtime was killed: nobody is left to tell.
             Err(Interruption::Closed) => sys::exit_now(1),
@@ -143,11 +138,13 @@ impl Running<'_> {
 
     fn run_hooks(&self, kind: hooks::Kind) -> Result<()> {
         let plan = self.init.plan;
+        // As processes in the container see it (runtime.md, "State").
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
         let status = match kind {
             hooks::Kind::StartContainer => "created",
             _ => "creating",
         };
-        let state = ContainerState::new(&plan.identity, status, self.host_pid).to_json();
+        let state = ContainerState::new(&plan.identity, status, Some(pid)).to_json();
         hooks::run(&plan.hooks, kind, &state, Path::new("/"))
     }
 

@@ -18,7 +18,13 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            let _ = usage.print();
+            return if usage.use_stderr() { FAILURE } else { 0 };
+        }
+    };
     // Descriptors the caller left open are the container's only on request.
     let count = cli.command.as_ref().map_or(0, commands::preserved_descriptors);
     let preserved = sys::take_inherited(count, seal.descriptor());

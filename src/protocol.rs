@@ -17,6 +17,7 @@
 //! occur is decided by the plan, and any other message is an error.
 
 use crate::error::{Context, Error, Result};
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -38,7 +39,7 @@ pub enum Message {
     Network,
     /// To the parent: namespaces and mounts are there.
     Mounted,
-    /// To the child: go on; the child's host pid is attached.
+    /// To the child: go on.
     Continue,
     /// To the parent: here is the terminal's master side.
     Terminal,
@@ -146,18 +147,20 @@ impl Socket {
         let mut buffer = [0; CAPACITY];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = rustix::io::retry_on_intr(|| {
-            rustix::net::recvmsg(
-                &self.0,
-                &mut [IoSliceMut::new(&mut buffer)],
-                &mut ancillary,
-                RecvFlags::CMSG_CLOEXEC,
-            )
-        });
+        let mut receive = || {
+            let data = &mut [IoSliceMut::new(&mut buffer)];
+            rustix::net::recvmsg(&self.0, data, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        };
+        let received = loop {
+            match receive() {
+                // The other side ended with a message of ours unread. That is
+                // told first, once; what it had to say comes after it.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
+                received => break received,
+            }
+        };
         let length = match received {
             Ok(message) => message.bytes,
-            // The other side died with unread data of ours.
-            Err(rustix::io::Errno::CONNRESET) => 0,
             Err(errno) => {
                 return Err(Interruption::Failed(Error::os(
                     "cannot receive from the other process",

@@ -145,19 +145,26 @@ fn details(error: &Error) -> Map<String, Value> {
 ///   config.json: /mounts/7/source   hint: a bind source must exist on the host before create
 /// ```
 fn text(error: &Error) -> String {
-    let mut text = format!("hako: {error}\n");
+    let mut text = format!("hako: {}\n", one_line(&error.to_string()));
     add_advice(&mut text, error);
     for other in &error.others {
-        text.push_str(&format!("  and: {other}\n"));
+        text.push_str(&format!("  and: {}\n", one_line(&other.to_string())));
         add_advice(&mut text, other);
     }
     text
 }
 
+/// Names from a configuration can contain anything.
+fn one_line(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.into() };
+    text.chars().map(escape).collect()
+}
+
 fn add_advice(text: &mut String, error: &Error) {
     let pointer = error.pointer.as_ref().map(|pointer| format!("config.json: {pointer}"));
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
-    let parts: Vec<String> = [pointer, hint].into_iter().flatten().collect();
+    let parts: Vec<String> =
+        [pointer, hint].into_iter().flatten().map(|part| one_line(&part)).collect();
     if !parts.is_empty() {
         text.push_str(&format!("  {}\n", parts.join("   ")));
     }

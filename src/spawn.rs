@@ -60,8 +60,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared> {
         match &step.op {
             ChildOp::Rootfs(op) => {
                 opened.mount = op.prepare().map_err(|error| {
-                    let error = error.within(op.to_string());
-                    step.pointer.iter().fold(error, |error, pointer| error.at(pointer.clone()))
+                    error.within(op.to_string()).below(step.pointer.as_deref().unwrap_or(""))
                 })?;
             }
             ChildOp::Namespace(namespaces::Op::Join(join)) => opened.namespace = Some(open(join)?),
@@ -93,7 +92,9 @@ pub fn spawn(
         visit.enter(join, fd).map_err(|error| error.at(join.pointer.clone()))?;
     }
     if plan.clone.is_new(Kind::Time) && !plan.clone.has_user_namespace() {
-        visit.unshare_time(&plan.clone.time_offsets)?;
+        visit
+            .unshare_time(&plan.clone.time_offsets)
+            .map_err(|error| error.at("/linux/timeOffsets"))?;
     }
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .os(|| "cannot make the process undumpable")?;
@@ -189,7 +190,7 @@ impl Parent<'_> {
     fn apply(&self, step: &Step<ParentOp>, terminal: &mut Option<OwnedFd>) -> Result<()> {
         let pid = self.spawned.pid;
         match &step.op {
-            ParentOp::Send(message) => self.spawned.socket.send_with(*message, Some(pid), None),
+            ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
@@ -209,7 +210,7 @@ impl Parent<'_> {
             }
             ParentOp::SendNetwork => {
                 let namespace = Visit::make_network()?;
-                self.spawned.socket.send_with(Message::Network, None, Some(namespace.as_fd()))
+                self.spawned.send(Message::Network, Some(namespace.as_fd()))
             }
             ParentOp::Announce => {
                 if let Some(socket) = self.pidfd_socket {
@@ -236,6 +237,15 @@ impl Parent<'_> {
 }
 
 impl Spawned {
+    /// Sends a message; an init that no longer listens has said why.
+    pub fn send(&self, message: Message, fd: Option<BorrowedFd>) -> Result<()> {
+        let Err(error) = self.socket.send_with(message, None, fd) else { return Ok(()) };
+        match error.errno {
+            Some(libc::EPIPE | libc::ECONNRESET) => self.receive(Message::Created).map(drop),
+            _ => Err(error),
+        }
+    }
+
     /// Waits for a message; an init that is gone instead is explained.
     pub fn receive(&self, message: Message) -> Result<Option<OwnedFd>> {
         match self.socket.receive(message) {

@@ -1,7 +1,8 @@
 //! Many containers, and runtimes that are killed at any moment: nothing is ever left.
 
-use hako_integration::{Bundle, Runtime, each};
+use hako_integration::{Bundle, Runtime, each, json};
 use rustix::process::Signal;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -140,5 +141,47 @@ fn the_state_can_be_asked_for_while_everything_changes() {
         }
         let output = running.finish().ok();
         hako.verify_gone(&bundle, &output);
+    }
+}
+
+/// Whoever dies first, the runtime or the container's first process, the reason must get through.
+#[test]
+fn every_failure_is_told_every_time() {
+    let hako = Runtime::new();
+    let rows = [
+        ("/process/args", json!(["/no/such/program"]), "/no/such/program"),
+        ("/root/path", json!("no-such-root"), "no-such-root"),
+        (
+            "/mounts/1",
+            json!({ "destination": "/dev", "type": "tmpfs", "source": "t", "options": ["size=x"] }),
+            "size",
+        ),
+        (
+            "/hooks/createContainer",
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo no luck >&2; exit 1"] }]),
+            "no luck",
+        ),
+    ];
+    each(rows, |(pointer, value, reason)| {
+        let mut bundle = hako.bundle();
+        bundle.set(pointer, value.clone());
+        for verb in ["create", "run"] {
+            for _ in 0..40 {
+                hako.finish(hako.on_bundle(&[verb], &bundle), &bundle).fails(reason);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_every_time() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.write("/app", "#!/no/such/interpreter\n");
+    let app = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bundle.rootfs("/app"), app).unwrap();
+    bundle.set("/process/args", ["/app"]);
+    for _ in 0..100 {
+        hako.run(&bundle).fails("/app");
     }
 }

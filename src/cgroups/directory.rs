@@ -3,7 +3,7 @@
 use super::Placement;
 use crate::error::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,8 +16,6 @@ const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 #[derive(Debug)]
 pub struct CgroupDir {
     fd: OwnedFd,
-    /// The topmost directory that was made for it; `None` if it was there before.
-    pub made: Option<PathBuf>,
 }
 
 /// A cgroup as the state file remembers it.
@@ -26,28 +24,46 @@ pub struct Record {
     /// Where it is.
     #[serde(flatten)]
     pub placement: Placement,
-    /// The topmost directory that hako made; nothing else is ever killed or removed.
+    /// The topmost directory that hako makes for it; `None` if it is there
+    /// already. Nothing else is ever killed or removed.
     pub made: Option<PathBuf>,
 }
 
-impl CgroupDir {
+impl Record {
+    /// Finds out what would have to be made, so that it can be remembered
+    /// before it is.
+    pub fn foresee(placement: &Placement) -> Self {
+        let path = placement.directory();
+        let missing =
+            |path: &Path| matches!(rustix::fs::access(path, Access::EXISTS), Err(Errno::NOENT));
+        let made = path
+            .ancestors()
+            .take_while(|ancestor| *ancestor != placement.hierarchy && missing(ancestor))
+            .last();
+        Self { placement: placement.clone(), made: made.map(Path::to_owned) }
+    }
+
     /// Makes the cgroup, or takes an existing one that is empty.
     ///
     /// # Errors
     /// A cgroup with processes or that is frozen belongs to somebody else.
-    pub fn create(placement: &Placement) -> Result<Self> {
-        let path = placement.directory();
-        let made = make_directories(&placement.hierarchy, &path)?;
+    pub fn create(&self) -> Result<CgroupDir> {
+        let path = self.placement.directory();
+        if self.made.is_some() {
+            make_directories(&self.placement.hierarchy, &path)?;
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(&path, flags, Mode::empty())
             .os(|| format!("cannot open cgroup {}", path.display()))?;
-        let cgroup = Self { fd, made };
-        if cgroup.made.is_none() {
+        let cgroup = CgroupDir { fd };
+        if self.made.is_none() {
             cgroup.refuse_foreign(&path)?;
         }
         Ok(cgroup)
     }
+}
 
+impl CgroupDir {
     fn refuse_foreign(&self, path: &Path) -> Result<()> {
         let events = self.read("cgroup.events")?;
         if events.lines().any(|line| line == "populated 1") {
@@ -89,30 +105,22 @@ fn read_at(directory: impl AsFd, file: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Makes `path` and what is missing above it. Returns the topmost directory made.
-fn make_directories(hierarchy: &Path, path: &Path) -> Result<Option<PathBuf>> {
+/// Makes `path`, which was missing, and what is missing above it.
+fn make_directories(hierarchy: &Path, path: &Path) -> Result<()> {
     // A parent may vanish in between, when another container's removal tidies up.
-    for _ in 0..16 {
+    const ATTEMPTS: usize = 16;
+    for _ in 0..ATTEMPTS {
         match mkdir(path) {
-            Ok(()) => return Ok(Some(path.to_owned())),
-            Err(Errno::EXIST) => return Ok(None),
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(creation_refused(path, errno)),
+            Ok(()) => return Ok(()),
         }
-        let mut made = None;
         for ancestor in ancestors_below(hierarchy, path) {
             match mkdir(ancestor) {
-                Ok(()) => made = made.or(Some(ancestor.to_owned())),
-                Err(Errno::EXIST) => {}
+                Ok(()) | Err(Errno::EXIST) => {}
                 Err(Errno::NOENT) => break,
                 Err(errno) => return Err(creation_refused(ancestor, errno)),
             }
-        }
-        match mkdir(path) {
-            Ok(()) => return Ok(Some(made.unwrap_or_else(|| path.to_owned()))),
-            Err(Errno::NOENT) => continue,
-            Err(Errno::EXIST) => return Ok(None),
-            Err(errno) => return Err(creation_refused(path, errno)),
         }
     }
     Err(creation_refused(path, Errno::NOENT))

@@ -1,14 +1,14 @@
 //! `hako create`: everything but the execution of the program.
 
 use super::Session;
-use crate::cgroups::{self, CgroupDir};
+use crate::cgroups;
 use crate::cli;
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::plan::{self, Options, Plan};
-use crate::rootfs::{OverlayRequest, RootSource};
+use crate::rootfs::OverlayRequest;
 use crate::spawn::{self, Inherited, Parent, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
@@ -111,24 +111,27 @@ pub fn create(
     let prepared = spawn::prepare(&plan)?;
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
+    let mut record = new_record(&plan);
     let mut rollback = Rollback {
         directory: &directory,
         plan: &plan,
-        cgroup: cgroups::Record { placement: plan.cgroup.clone(), made: None },
+        cgroup: record.cgroup.clone(),
         spawned: None,
         pid_file: args.pid_file.as_deref(),
         report: session.report,
     };
-    let mut record = new_record(&plan);
-    // Before the first side effect: whatever happens next can be cleaned up.
     let terminal = (|| {
+        // Before the first side effect: whatever happens next can be cleaned up.
         directory.save(&record)?;
-        let cgroup = CgroupDir::create(&plan.cgroup)?;
-        record.cgroup.made.clone_from(&cgroup.made);
-        rollback.cgroup.made.clone_from(&cgroup.made);
-        if cgroup.made.is_some() {
+        if record.cgroup.made.is_some() {
             directory.note_cgroup(&plan.cgroup.directory())?;
         }
+        let cgroup = record.cgroup.create().inspect_err(|error| {
+            if error.errno == Some(libc::EEXIST) {
+                // Made by somebody else at this very moment: not to be undone.
+                rollback.cgroup.made = None;
+            }
+        })?;
         let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), inherited)?;
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
@@ -165,7 +168,7 @@ fn new_record(plan: &Plan) -> Record {
         created: timestamp(),
         owner: rustix::process::geteuid().as_raw(),
         init: None,
-        cgroup: cgroups::Record { placement: plan.cgroup.clone(), made: None },
+        cgroup: cgroups::Record::foresee(&plan.cgroup),
         own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),
         process: plan.process.clone(),
         hooks: plan.hooks.clone(),
@@ -179,12 +182,8 @@ fn rootfs_path(plan: &Plan) -> PathBuf {
     plan.child
         .iter()
         .find_map(|step| match &step.op {
-            ChildOp::Rootfs(Op::AttachRoot(RootSource::Directory(path)) | Op::OpenRoot(path)) => {
-                Some(path.clone())
-            }
-            ChildOp::Rootfs(Op::AttachRoot(RootSource::Overlay { lower, .. })) => {
-                lower.last().cloned()
-            }
+            ChildOp::Rootfs(Op::AttachRoot(source)) => Some(source.place().to_owned()),
+            ChildOp::Rootfs(Op::OpenRoot(path)) => Some(path.clone()),
             _ => None,
         })
         .unwrap_or_default()

@@ -25,8 +25,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         return Err(Error::new("cannot start an already running container"));
     };
     container.directory.remove_gate()?;
-    wait_for_execution(&init)?;
-    if let Err(error) = run_poststart(&container) {
+    if let Err(error) = wait_for_execution(&init).and_then(|()| run_poststart(&container)) {
         drop(lock);
         delete::destroy(session, &container)?;
         return Err(error);

@@ -2,12 +2,17 @@
 //! a limit or an id like any other.
 
 use crate::error::Error;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 /// The parts of a configuration in which numbers are required.
 #[derive(Deserialize)]
 struct Document<'a> {
+    #[serde(rename = "root")]
+    _root: Option<Object>,
+    #[serde(rename = "hooks")]
+    _hooks: Option<Object>,
     process: Option<Process>,
     mounts: Option<Vec<Mount>>,
     #[serde(borrow)]
@@ -65,10 +70,35 @@ struct Device<'a> {
     minor: Option<IgnoredAny>,
 }
 
-/// Every required number that `bytes`, a valid configuration, leaves out.
+/// An object, whatever is in it. The types would take a list of values in the
+/// order of their fields.
+struct Object;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Object)
+    }
+}
+
+/// Everything required that `bytes`, a configuration the types have taken,
+/// leaves out.
 pub fn missing(bytes: &[u8]) -> Vec<Error> {
-    let Ok(document) = serde_json::from_slice::<Document>(bytes) else {
-        return Vec::new();
+    let document: Document = match serde_json::from_slice(bytes) {
+        Ok(document) => document,
+        Err(error) => return vec![super::wrong_value(bytes, &error)],
     };
     let mut missing = Missing::default();
     if let Some(process) = &document.process {

@@ -198,15 +198,18 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
 pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     for (file, map) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
         let path = format!("/proc/{pid}/{file}");
-        write_file(Path::new(&path), &map_text(map)).map_err(|error| match error.errno {
-            Some(libc::EINVAL) => {
-                error.hint("ranges must not overlap, and at most 340 are allowed")
-            }
-            Some(libc::EPERM) => {
-                error.hint("the host ids must be mapped in hako's own user namespace")
-            }
-            _ => error,
-        })?;
+        let pointer = format!("/linux/{}", file.replace("_map", "Mappings"));
+        write_file(Path::new(&path), &map_text(map)).map_err(|error| error.at(pointer)).map_err(
+            |error| match error.errno {
+                Some(libc::EINVAL) => {
+                    error.hint("ranges must not overlap, and at most 340 are allowed")
+                }
+                Some(libc::EPERM) => {
+                    error.hint("the host ids must be mapped in hako's own user namespace")
+                }
+                _ => error,
+            },
+        )?;
     }
     Ok(())
 }

@@ -149,12 +149,10 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
     let cgroup = cgroups::plan(linux, &mut compiler);
     let hooks = hooks::plan(spec.hooks().as_ref(), &mut compiler);
-    let Some(spec_process) = spec.process() else {
-        let mut missing = Error::new("process is missing").at("/process");
-        missing.others = compiler.faults;
-        return Err(missing);
+    let process = match spec.process() {
+        Some(process) => process::plan_process(spec, process, &mut compiler),
+        None => process::plan_no_process(&mut compiler),
     };
-    let process = process::plan_process(spec, spec_process, &mut compiler);
     check_ids_are_mapped(&process.user, maps.as_ref(), &mut compiler);
 
     // Into the namespaces.
@@ -178,10 +176,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
             compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
         }
     }
-    let needs_pid = [HookKind::CreateContainer, HookKind::StartContainer]
-        .iter()
-        .any(|kind| !hooks.of(*kind).is_empty());
-    if compiler.parent.len() > before || needs_pid {
+    if compiler.parent.len() > before {
         let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
         compiler.parent.insert(before, receive);
         compiler.parent(ParentOp::Send(Message::Continue));

@@ -203,7 +203,7 @@ impl Preparation {
     fn execute(&self, process: &Process) -> Error {
         let argument = process.args.first().map_or("", String::as_str);
         let Some(program) = &self.program else {
-            return Error::new("the program was not looked up");
+            return Error::new("process is missing: there is nothing to start").at("/process");
         };
         let strings = |list: &[String]| -> Result<Vec<CString>> {
             list.iter()

@@ -224,6 +224,30 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
     }
 }
 
+/// Without `process`, a container can be created, but not started (config.md).
+pub fn plan_no_process(compiler: &mut Compiler) -> Process {
+    if compiler.options.run {
+        compiler.fault(Error::new("process is missing").at("/process"));
+    }
+    Process {
+        args: Vec::new(),
+        env: Vec::new(),
+        cwd: PathBuf::from("/"),
+        user: User { uid: 0, gid: 0, additional_gids: Some(Vec::new()), umask: DEFAULT_UMASK },
+        capabilities: CapabilitySets::default(),
+        rlimits: Vec::new(),
+        no_new_privileges: false,
+        oom_score_adj: None,
+        scheduler: None,
+        io_priority: None,
+        memory_policy: None,
+        personality: None,
+        exec_cpu_affinity: (None, None),
+        terminal: false,
+        console_size: None,
+    }
+}
+
 /// Labels are not supported yet; a container must not run without them.
 fn refuse_labels(process: &oci::Process, compiler: &mut Compiler) {
     for (label, name) in
@@ -435,5 +459,7 @@ pub fn plan_attributes(
     if process.no_new_privileges {
         step("/process/noNewPrivileges", Op::NoNewPrivileges);
     }
-    step("/process/args/0", Op::FindExecutable);
+    if !process.args.is_empty() {
+        step("/process/args/0", Op::FindExecutable);
+    }
 }

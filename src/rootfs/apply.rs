@@ -56,8 +56,8 @@ impl Op {
                     .os(|| format!("cannot isolate {}", path.display()))?;
                 Ok(Prepared { tree: Some(tree), is_directory: true, ..Default::default() })
             }
-            Op::AttachRoot(RootSource::Overlay { upper: Some(upper), .. }) => {
-                overlay::create_upper(upper)?;
+            Op::AttachRoot(RootSource::Overlay { lower, upper: Some(upper), .. }) => {
+                overlay::create_upper(upper, lower.first().map_or(Path::new("/"), |lower| lower))?;
                 Ok(Prepared::default())
             }
             _ => Ok(Prepared::default()),
@@ -78,7 +78,7 @@ impl Op {
                         return Err(Error::new(format!("{} was not opened", path.display())));
                     }
                 };
-                attach_over_host_root(&tree)?;
+                attach_root(&tree, source.place())?;
                 workspace.root = Some(Root::new(tree));
                 Ok(())
             }
@@ -129,13 +129,21 @@ fn set_root_propagation(propagation: u64, recursive: bool) -> Result<()> {
     sys::mount_setattr(CWD, c"/", recursive, &change).os(|| "cannot isolate the mount namespace")
 }
 
-/// Attaches the root on top of the host's "/" in init's private mount
-/// namespace: a place that exists everywhere and that root of any user
-/// namespace can reach. Absolute paths still lead to the host until the pivot,
-/// because a process's root directory stays below what is mounted over it.
-fn attach_over_host_root(tree: &OwnedFd) -> Result<()> {
-    rustix::mount::move_mount(tree, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .os(|| "cannot attach the root")
+/// Attaches the root where the bundle has it: hooks mount below that path what
+/// is to be seen in the container. Root of a user namespace may not be able to
+/// reach it; then on top of the host's "/" in init's private mount namespace.
+/// Absolute paths lead to the host until the pivot either way, because a
+/// process's root directory stays below what is mounted over it.
+fn attach_root(tree: &OwnedFd, place: &Path) -> Result<()> {
+    let attach = |path: &Path| {
+        let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(tree, "", CWD, path, from)
+    };
+    match attach(place) {
+        Err(rustix::io::Errno::ACCESS) => attach(Path::new("/")),
+        result => result,
+    }
+    .os(|| "cannot attach the root")
 }
 
 /// Hides a path: a file behind /dev/null, a directory behind an empty one. All

@@ -252,9 +252,11 @@ impl Mount {
     fn attach(&self, tree: OwnedFd, target: OwnedFd) -> Result<()> {
         rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH).map_err(
             |errno| match errno {
-                Errno::NOTDIR => Error::os(self.describe_mismatch(&tree, &target), errno).hint(
-                    "a directory can be mounted onto a directory only, and a file onto a file",
-                ),
+                Errno::INVAL | Errno::NOTDIR if is_directory(&tree) != is_directory(&target) => {
+                    Error::os(self.describe_mismatch(&tree, &target), Errno::NOTDIR).hint(
+                        "a directory can be mounted onto a directory only, and a file onto a file",
+                    )
+                }
                 errno => {
                     Error::os(format!("cannot attach it at {}", self.destination.display()), errno)
                 }
@@ -266,10 +268,7 @@ impl Mount {
     }
 
     fn describe_mismatch(&self, tree: &OwnedFd, target: &OwnedFd) -> String {
-        let kind = |fd: &OwnedFd| match rustix::fs::fstat(fd) {
-            Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() => "a directory",
-            _ => "a file",
-        };
+        let kind = |fd: &OwnedFd| if is_directory(fd) { "a directory" } else { "a file" };
         let source = match &self.kind {
             MountKind::Bind { source, .. } => source.display().to_string(),
             _ => "the file system".to_owned(),
@@ -332,6 +331,11 @@ impl Mount {
     }
 }
 
+fn is_directory(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd)
+        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
+}
+
 /// Opens the source of a bind mount.
 fn open_source(source: &Path, nofollow: bool) -> Result<OwnedFd> {
     let mut flags = OFlags::PATH | OFlags::CLOEXEC;
@@ -344,6 +348,7 @@ fn open_source(source: &Path, nofollow: bool) -> Result<OwnedFd> {
             Errno::NOENT => error.hint("a bind source must exist on the host before create"),
             _ => error,
         }
+        .at("source")
     })
 }
 

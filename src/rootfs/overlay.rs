@@ -2,23 +2,40 @@
 
 use super::mount::{configure, with_log};
 use crate::error::{Context, Error, Result};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// Directories inside the place for changes.
 const UPPER: &str = "upper";
 const WORK: &str = "work";
 
-/// Creates what overlayfs wants in the directory for changes.
-pub fn create_upper(directory: &Path) -> Result<()> {
+/// Creates what overlayfs wants in the directory for changes. The root of the
+/// overlay is the upper directory, so a new one looks like the layer below it.
+pub fn create_upper(directory: &Path, lower: &Path) -> Result<()> {
+    let is_new = !directory.join(UPPER).exists();
     for name in [UPPER, WORK] {
         let path = directory.join(name);
         std::fs::create_dir_all(&path).os(|| format!("cannot create {}", path.display()))?;
     }
+    if is_new {
+        let upper =
+            std::fs::File::open(directory.join(UPPER)).os(|| "cannot open the upper directory")?;
+        let lower = open_directory(CWD, lower)?;
+        take_after(&upper, &lower)?;
+    }
     Ok(())
+}
+
+/// Gives a directory the owner and mode of another.
+fn take_after(directory: impl AsFd, model: impl AsFd) -> Result<()> {
+    let message = || "cannot give the overlay's root its owner and mode";
+    let stat = rustix::fs::fstat(model).os(message)?;
+    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::fchown(&directory, Some(owner.0), Some(owner.1)).os(message)?;
+    rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777)).os(message)
 }
 
 /// Makes the overlay; `lower` is topmost first. Returns the detached mount.
@@ -27,9 +44,10 @@ pub fn make(
     upper: Option<&Path>,
     user_xattr: bool,
 ) -> Result<OwnedFd> {
-    let changes = match upper {
-        Some(directory) => open_directory(CWD, directory)?,
-        None => tmpfs()?,
+    let changes = match (upper, lower.first()) {
+        (Some(directory), _) => open_directory(CWD, directory)?,
+        (None, Some(lower)) => tmpfs(lower)?,
+        (None, None) => return Err(Error::new("an overlay needs a lower directory")),
     };
     let upper = open_directory(&changes, Path::new(UPPER))?;
     let work = open_directory(&changes, Path::new(WORK))?;
@@ -76,7 +94,7 @@ fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn open_directory(at: impl std::os::fd::AsFd, path: &Path) -> Result<OwnedFd> {
+fn open_directory(at: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(at, path, flags, Mode::empty())
         .os(|| format!("cannot open overlay directory {}", path.display()))
@@ -85,7 +103,7 @@ fn open_directory(at: impl std::os::fd::AsFd, path: &Path) -> Result<OwnedFd> {
 /// A tmpfs for changes. Attached where the root will cover it, because
 /// overlayfs before 6.15 does not take layers from detached mounts; it goes
 /// with the host's root in the pivot, and the overlay keeps it alive.
-fn tmpfs() -> Result<OwnedFd> {
+fn tmpfs(lower: &Path) -> Result<OwnedFd> {
     let message = || "cannot make a tmpfs for changes";
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).os(message)?;
     rustix::mount::fsconfig_set_string(&context, "mode", "0755").os(message)?;
@@ -98,5 +116,8 @@ fn tmpfs() -> Result<OwnedFd> {
     for name in [UPPER, WORK] {
         rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755)).os(message)?;
     }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let upper = rustix::fs::openat(&mount, UPPER, flags, Mode::empty()).os(message)?;
+    take_after(&upper, open_directory(CWD, lower)?)?;
     Ok(mount)
 }

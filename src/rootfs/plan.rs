@@ -28,6 +28,18 @@ pub enum RootSource {
     },
 }
 
+impl RootSource {
+    /// The bundle's own directory.
+    pub fn place(&self) -> &Path {
+        match self {
+            RootSource::Directory(path) => path,
+            RootSource::Overlay { lower, .. } => {
+                lower.last().map_or(Path::new("/"), PathBuf::as_path)
+            }
+        }
+    }
+}
+
 /// `--overlay[=DIR]`, `--overlay-lower`, or the annotations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OverlayRequest {

@@ -39,7 +39,10 @@ pub fn clone3(request: &Clone3) -> Result<Cloned, Errno> {
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = request.flags | libc::CLONE_PIDFD as u64;
     args.pidfd = (&raw mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    if request.flags & libc::CLONE_PARENT as u64 == 0 {
+        // A sibling's end is announced like its sister's.
+        args.exit_signal = libc::SIGCHLD as u64;
+    }
     if let Some(cgroup) = request.cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -159,6 +159,25 @@ fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
     }
 }
 
+/// What the parent's steps leave for later.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// Master side of the terminal, if it was not handed away.
+    pub terminal: Option<OwnedFd>,
+    /// Interfaces that are in the container by now.
+    interfaces: Vec<namespaces::Moved>,
+}
+
+impl Served {
+    /// Brings the host's interfaces back, as far as that is possible: the
+    /// container has failed, and some would end with its namespace.
+    pub fn give_interfaces_back(&self) {
+        for moved in &self.interfaces {
+            let _ = moved.give_back();
+        }
+    }
+}
+
 /// What the parent's steps share.
 pub struct Parent<'a> {
     /// What to do.
@@ -174,20 +193,22 @@ pub struct Parent<'a> {
 }
 
 impl Parent<'_> {
-    /// Does the parent's steps up to `Created`. Returns the terminal, if it was
-    /// not handed away.
-    pub fn serve(&self) -> Result<Option<OwnedFd>> {
-        let mut terminal = None;
+    /// Does the parent's steps. On failure the host has its interfaces back.
+    pub fn serve(&self) -> Result<Served> {
+        let mut served = Served::default();
         for step in &self.plan.parent {
-            self.apply(step, &mut terminal).map_err(|error| match &step.pointer {
-                Some(pointer) => error.at(pointer.clone()),
-                None => error,
-            })?;
+            if let Err(error) = self.apply(step, &mut served) {
+                served.give_interfaces_back();
+                return Err(match &step.pointer {
+                    Some(pointer) => error.below(pointer),
+                    None => error,
+                });
+            }
         }
-        Ok(terminal)
+        Ok(served)
     }
 
-    fn apply(&self, step: &Step<ParentOp>, terminal: &mut Option<OwnedFd>) -> Result<()> {
+    fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
         let pid = self.spawned.pid;
         match &step.op {
             ParentOp::Send(message) => self.spawned.send(*message, None),
@@ -201,7 +222,9 @@ impl Parent<'_> {
             ParentOp::MoveInterface(interface) => {
                 let path = format!("/proc/{pid}/ns/net");
                 let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
-                namespaces::move_interface(interface, namespace.as_fd())
+                let moved = namespaces::move_interface(interface, namespace.into())?;
+                served.interfaces.push(moved);
+                Ok(())
             }
             ParentOp::Hooks(kind) => {
                 let identity = &self.plan.identity;
@@ -227,7 +250,7 @@ impl Parent<'_> {
                     Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
                     None => {
                         foreground::adopt_window_size(master.as_fd());
-                        *terminal = Some(master);
+                        served.terminal = Some(master);
                     }
                 }
                 Ok(())

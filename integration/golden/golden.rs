@@ -104,6 +104,11 @@ fn compare(expected: &Path, actual: &str) -> Result<(), String> {
     Err(format!("{}\n{}", expected.display(), difference(&text, actual)))
 }
 
+/// A line without the number of its step, which changes with every step before it.
+fn unnumbered(line: &str) -> &str {
+    line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit())
+}
+
 /// Lines that went (-) and came (+), each change with a line of context before it.
 fn difference(old: &str, new: &str) -> String {
     let old: Vec<&str> = old.lines().collect();
@@ -112,7 +117,7 @@ fn difference(old: &str, new: &str) -> String {
     let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {
         for j in (0..new.len()).rev() {
-            common[i][j] = if old[i] == new[j] {
+            common[i][j] = if unnumbered(old[i]) == unnumbered(new[j]) {
                 common[i + 1][j + 1] + 1
             } else {
                 common[i + 1][j].max(common[i][j + 1])
@@ -123,7 +128,7 @@ fn difference(old: &str, new: &str) -> String {
     let mut context = None;
     let mut text = String::new();
     while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
+        if i < old.len() && j < new.len() && unnumbered(old[i]) == unnumbered(new[j]) {
             context = Some(old[i]);
             (i, j) = (i + 1, j + 1);
             continue;

@@ -9,10 +9,10 @@ use crate::hooks;
 use crate::host::Host;
 use crate::plan::{self, Options, Plan};
 use crate::rootfs::OverlayRequest;
-use crate::spawn::{self, Inherited, Parent, Spawned};
+use crate::spawn::{self, Inherited, Parent, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Creates a container and leaves it waiting at its gate.
@@ -30,8 +30,8 @@ pub struct Created {
     pub record: Record,
     /// Its init.
     pub spawned: Spawned,
-    /// Master side of its terminal, unless a socket got it.
-    pub terminal: Option<OwnedFd>,
+    /// What its making left for later.
+    pub served: Served,
 }
 
 /// Reads the configuration and compiles it.
@@ -120,7 +120,7 @@ pub fn create(
         pid_file: args.pid_file.as_deref(),
         report: session.report,
     };
-    let terminal = (|| {
+    let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
         directory.save(&record)?;
         if record.cgroup.made.is_some() {
@@ -145,13 +145,13 @@ pub fn create(
         }
         .serve()
     })();
-    match terminal {
-        Ok(terminal) => {
+    match served {
+        Ok(served) => {
             drop(lock);
             let Some(spawned) = rollback.spawned.take() else {
                 return Err(Error::new("init was not cloned"));
             };
-            Ok(Created { directory, record, spawned, terminal })
+            Ok(Created { directory, record, spawned, served })
         }
         Err(error) => {
             rollback.undo();

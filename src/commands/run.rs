@@ -28,12 +28,13 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     let spawned = created.spawned;
     let started = spawned.wait_for_execution().and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
+        created.served.give_interfaces_back();
         delete::destroy(session, &container)?;
         return Err(error);
     }
     session.report.succeeded();
     let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), created.terminal);
+    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), created.served.terminal);
     if !args.keep {
         delete::destroy(session, &container)?;
     }

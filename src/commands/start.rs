@@ -27,7 +27,11 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
     container.directory.remove_gate()?;
     if let Err(error) = wait_for_execution(&init).and_then(|()| run_poststart(&container)) {
         drop(lock);
-        delete::destroy(session, &container)?;
+        // A hook's failure ends the container for good (runtime.md,
+        // "Lifecycle"); after any other it is stopped, and there to be seen.
+        if error.pointer.as_deref().is_some_and(|pointer| pointer.starts_with("/hooks/")) {
+            delete::destroy(session, &container)?;
+        }
         return Err(error);
     }
     Ok(())

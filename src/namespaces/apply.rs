@@ -198,7 +198,8 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
 pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
     for (file, map) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
         let path = format!("/proc/{pid}/{file}");
-        let pointer = format!("/linux/{}", file.replace("_map", "Mappings"));
+        // Below /linux or below the mount, as the caller knows.
+        let pointer = file.replace("_map", "Mappings");
         write_file(Path::new(&path), &map_text(map)).map_err(|error| error.at(pointer)).map_err(
             |error| match error.errno {
                 Some(libc::EINVAL) => {

@@ -7,7 +7,7 @@ use super::netlink::{Message, Request, Socket, text};
 use crate::error::{Context, Error, Result};
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Size of `struct ifinfomsg`: family, padding, type, index, flags, change.
 const LINK_HEADER: usize = 16;
@@ -25,41 +25,72 @@ const ATTEMPTS: usize = 8;
 /// `ENODEV` without such an interface, `EEXIST` when the container has one of
 /// the new name, `EINVAL` for a kind that cannot leave its namespace, `EPERM`
 /// without `CAP_NET_ADMIN` over both namespaces. See rtnetlink(7).
-pub fn move_interface(interface: &Interface, container: BorrowedFd) -> Result<()> {
-    relocate(interface, container)
-        .map_err(|error| error.within(format!("cannot move interface {}", interface.host)))
+pub fn move_interface(interface: &Interface, container: OwnedFd) -> Result<Moved> {
+    let within = |error: Error| error.within(format!("cannot move interface {}", interface.host));
+    let home = own_namespace().map_err(within)?;
+    let key = Key::Name(&interface.host);
+    let index = relocate(key, home.as_fd(), container.as_fd(), home.as_fd(), &interface.container)
+        .map_err(within)?;
+    Ok(Moved { name: interface.host.clone(), index, container })
 }
 
-fn relocate(interface: &Interface, container: BorrowedFd) -> Result<()> {
-    let host = rustix::fs::open(
-        "/proc/thread-self/ns/net",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .os(|| "cannot open the current network namespace")?;
-    if same_namespace(host.as_fd(), container)? {
+/// An interface that is in the container by now.
+#[derive(Debug)]
+pub struct Moved {
+    name: String,
+    index: u32,
+    /// Keeps the namespace, and so the interface, in being.
+    container: OwnedFd,
+}
+
+impl Moved {
+    /// Brings it back with its name and addresses: the container has failed.
+    pub fn give_back(&self) -> Result<()> {
+        let home = own_namespace()?;
+        let key = Key::Index(self.index);
+        relocate(key, self.container.as_fd(), home.as_fd(), home.as_fd(), &self.name)
+            .map(drop)
+            .map_err(|error| error.within(format!("cannot bring interface {} back", self.name)))
+    }
+}
+
+fn own_namespace() -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())
+        .os(|| "cannot open the current network namespace")
+}
+
+/// Moves an interface from one namespace to another. Returns its number there.
+fn relocate(
+    key: Key,
+    from: BorrowedFd,
+    to: BorrowedFd,
+    home: BorrowedFd,
+    name: &str,
+) -> Result<u32> {
+    if same_namespace(from, to)? {
         return Err(Error::new("the container is in the same network namespace")
             .hint("give the container a network namespace of its own"));
     }
-    let mut here = Socket::open()?;
-    let mut there = socket_in(container, host.as_fd())?;
-    let Some(link) = find(&mut here, Key::Name(&interface.host))? else {
+    let mut here = socket_in(from, home)?;
+    let mut there = socket_in(to, home)?;
+    let Some(link) = find(&mut here, key)? else {
         return Err(Error::os("no interface has this name", libc::ENODEV)
             .hint("it must be in the runtime's network namespace: see `ip link`"));
     };
     // The kernel moves first and renames afterwards, so it must not be left to
     // the kernel to find a name that is taken.
-    if find(&mut there, Key::Name(&interface.container))?.is_some() {
-        return Err(name_taken(&interface.container));
+    if find(&mut there, Key::Name(name))?.is_some() {
+        return Err(name_taken(name));
     }
     let addresses = addresses(&mut here, link.index)?;
     let mut transfer = Transfer {
-        host: End { socket: here, namespace: host.as_fd() },
-        container: End { socket: there, namespace: container },
+        host: End { socket: here, namespace: from },
+        container: End { socket: there, namespace: to },
         link,
         addresses,
     };
-    transfer.run(&interface.container)
+    transfer.run(name)
 }
 
 /// An interface.
@@ -94,11 +125,12 @@ struct Transfer<'fd> {
 }
 
 impl Transfer<'_> {
-    fn run(&mut self, name: &str) -> Result<()> {
+    fn run(&mut self, name: &str) -> Result<u32> {
         let mut index = self.link.index;
         self.send(&mut index, name)
             .and_then(|()| configure(&mut self.container.socket, index, &self.addresses, true))
-            .map_err(|error| self.put_back(index, error))
+            .map_err(|error| self.put_back(index, error))?;
+        Ok(index)
     }
 
     /// Moves the interface under its new name, or one made from the template,
@@ -289,6 +321,10 @@ mod tests {
         (link.up, addresses.iter().map(Address::to_string).collect())
     }
 
+    fn owned(namespace: BorrowedFd) -> OwnedFd {
+        namespace.try_clone_to_owned().unwrap()
+    }
+
     fn interface(host: &str, container: &str) -> Interface {
         Interface { host: host.to_owned(), container: container.to_owned() }
     }
@@ -300,7 +336,7 @@ mod tests {
             make(&mut here, "a");
             give_address(&mut here, "a", "10.1.2.3");
             give_address(&mut here, "a", "2001:db8::1");
-            move_interface(&interface("a", "b"), container).unwrap();
+            move_interface(&interface("a", "b"), owned(container)).unwrap();
             assert!(find(&mut here, Key::Name("a")).unwrap().is_none());
             let home = File::open("/proc/thread-self/ns/net").unwrap();
             let mut there = socket_in(container, home.as_fd()).unwrap();
@@ -317,7 +353,7 @@ mod tests {
             make(&mut there, "eth0");
             let mut here = Socket::open().unwrap();
             make(&mut here, "eth7");
-            move_interface(&interface("eth7", "eth%d"), container).unwrap();
+            move_interface(&interface("eth7", "eth%d"), owned(container)).unwrap();
             assert!(described(&mut there, "eth1").0);
         });
     }
@@ -331,14 +367,14 @@ mod tests {
             let mut here = Socket::open().unwrap();
             make(&mut here, "a");
             give_address(&mut here, "a", "10.1.2.3");
-            let error = move_interface(&interface("a", "taken"), container).unwrap_err();
+            let error = move_interface(&interface("a", "taken"), owned(container)).unwrap_err();
             assert_eq!(error.errno, Some(libc::EEXIST));
             assert!(error.to_string().starts_with("cannot move interface a: "));
-            let error = move_interface(&interface("none", "x"), container).unwrap_err();
+            let error = move_interface(&interface("none", "x"), owned(container)).unwrap_err();
             assert_eq!(error.errno, Some(libc::ENODEV));
-            let error = move_interface(&interface("lo", "x"), container).unwrap_err();
+            let error = move_interface(&interface("lo", "x"), owned(container)).unwrap_err();
             assert_eq!(error.errno, Some(libc::EINVAL));
-            let error = move_interface(&interface("a", "b"), home.as_fd()).unwrap_err();
+            let error = move_interface(&interface("a", "b"), owned(home.as_fd())).unwrap_err();
             assert!(error.to_string().contains("same network namespace"));
             let expected = (true, vec!["10.1.2.3/24".to_owned()]);
             assert_eq!(described(&mut here, "a"), expected);

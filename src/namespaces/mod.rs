@@ -8,7 +8,7 @@ mod netlink;
 mod plan;
 
 pub use apply::{Visit, enter_network, user_namespace_for, write_id_maps};
-pub use interface::move_interface;
+pub use interface::{Moved, move_interface};
 pub use names::plan_names;
 pub use plan::{
     CloneSet, IdMapping, IdMaps, Interface, Join, Kind, Op, TimeOffset, check_map, is_mapped,

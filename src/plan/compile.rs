@@ -157,7 +157,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
 
     // Into the namespaces.
     if let Some(maps) = &maps {
-        compiler.parent_at("/linux/uidMappings", ParentOp::MapIds(maps.clone()));
+        compiler.parent_at("/linux", ParentOp::MapIds(maps.clone()));
         compiler.parent(ParentOp::Send(Message::Mapped));
         compiler.child(ChildOp::Receive(Message::Mapped));
     }

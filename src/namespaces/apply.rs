@@ -1,6 +1,7 @@
 //! How: entering, making and setting up namespaces.
 
-use super::plan::{IdMapping, IdMaps, Join, Kind, Op, TimeOffset};
+use super::id_map::{IdMapping, IdMaps};
+use super::plan::{Join, Kind, Op, TimeOffset};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Clone3, Cloned};
 use nix::sched::{CloneFlags, setns, unshare};

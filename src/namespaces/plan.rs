@@ -1,8 +1,9 @@
 //! What: which namespaces are made, joined or inherited, and by whom.
 
+use super::id_map::{IdMapping, IdMaps, is_mapped};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, LinuxTimeOffset};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -100,54 +101,6 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// One line of uid_map or gid_map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IdMapping {
-    /// First id inside.
-    pub container: u32,
-    /// First id outside.
-    pub host: u32,
-    /// How many.
-    pub size: u32,
-}
-
-/// Both maps of a user namespace.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IdMaps {
-    /// uid_map
-    pub uids: Vec<IdMapping>,
-    /// gid_map
-    pub gids: Vec<IdMapping>,
-}
-
-impl IdMaps {
-    /// From the configuration's form.
-    pub fn new(uids: Option<&Vec<LinuxIdMapping>>, gids: Option<&Vec<LinuxIdMapping>>) -> Self {
-        let convert = |maps: Option<&Vec<LinuxIdMapping>>| {
-            maps.into_iter()
-                .flatten()
-                .map(|map| IdMapping {
-                    container: map.container_id(),
-                    host: map.host_id(),
-                    size: map.size(),
-                })
-                .collect()
-        };
-        Self { uids: convert(uids), gids: convert(gids) }
-    }
-
-    /// Whether both maps are empty.
-    pub fn is_empty(&self) -> bool {
-        self.uids.is_empty() && self.gids.is_empty()
-    }
-}
-
-/// Whether `maps` gives the container's `id` a meaning.
-pub fn is_mapped(maps: &[IdMapping], id: u32) -> bool {
-    maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
 }
 
 /// A namespace to enter by its path.
@@ -371,50 +324,6 @@ fn plan_time_offsets(
         });
     }
     planned
-}
-
-/// The maps of a new user namespace, checked.
-pub fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
-    let maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
-    if !clone.is_new(Kind::User) {
-        // Engines repeat the mappings of a user namespace that they join.
-        if !maps.is_empty() && clone.is_inherited(Kind::User) {
-            compiler.fault(
-                Error::new("uidMappings and gidMappings need a user namespace")
-                    .at("/linux/uidMappings")
-                    .hint("add {\"type\": \"user\"} to linux.namespaces"),
-            );
-        }
-        return None;
-    }
-    for (list, pointer) in [(&maps.uids, "/linux/uidMappings"), (&maps.gids, "/linux/gidMappings")]
-    {
-        check_map(list, pointer, compiler);
-    }
-    Some(maps)
-}
-
-/// A map the kernel will take: not empty, no empty or overflowing range.
-pub fn check_map(map: &[IdMapping], pointer: &str, compiler: &mut Compiler) {
-    if map.is_empty() {
-        compiler.fault(
-            Error::new("a user namespace needs at least one mapping")
-                .at(pointer)
-                .hint("for example [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]"),
-        );
-    }
-    for (index, range) in map.iter().enumerate() {
-        let fits = |first: u32| range.size > 0 && first.checked_add(range.size - 1).is_some();
-        if !fits(range.container) || !fits(range.host) {
-            compiler.fault(
-                Error::new(format!(
-                    "mapping {} {} {} is empty or exceeds 32 bits",
-                    range.container, range.host, range.size
-                ))
-                .at(format!("{pointer}/{index}")),
-            );
-        }
-    }
 }
 
 /// Init's first steps: into its user namespace, and out of the rest.

@@ -1,6 +1,7 @@
 //! Plans for people to read.
 
-use super::plan::{Mount, MountKind, Op, RootSource};
+use super::plan::{Op, RootSource};
+use super::plan_mount::{Mount, MountKind};
 use std::fmt;
 
 impl fmt::Display for Op {

@@ -9,6 +9,7 @@ mod options;
 mod overlay;
 mod path;
 mod plan;
+mod plan_mount;
 
 pub use apply::Workspace;
 pub use devices::{EMPTY_BOTH, open_tree};

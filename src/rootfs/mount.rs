@@ -10,7 +10,7 @@ use super::copyup;
 use super::devices::EMPTY_BOTH;
 use super::options;
 use super::path::{Root, is_on, retire};
-use super::plan::{Mount, MountKind};
+use super::plan_mount::{Mount, MountKind};
 use crate::error::{Context, Error, Result};
 use crate::namespaces;
 use crate::sys::{self, MountAttributes};

@@ -1,0 +1,325 @@
+//! What: one entry of `mounts`.
+
+use super::options::{self, Attributes, Parsed};
+use super::plan::clean;
+use crate::cgroups::Placement;
+use crate::error::Error;
+use crate::namespaces::{self, CloneSet, IdMaps, Kind};
+use crate::plan::Compiler;
+use oci_spec::runtime::{Linux, Mount as SpecMount};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// One entry of `mounts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// Path in the container.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Attributes of the mount itself.
+    pub attributes: Attributes,
+    /// Attributes of everything in the tree.
+    pub recursive: Attributes,
+    /// Propagation types, in order: `MS_*`, recursive.
+    pub propagation: Vec<(u64, bool)>,
+    /// Ownership mapping.
+    pub idmap: Option<Idmap>,
+    /// Fill the tmpfs with what it hides.
+    pub copy_up: bool,
+    /// Do not follow a symbolic link at the destination.
+    pub destination_nofollow: bool,
+}
+
+/// An idmapped mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Idmap {
+    /// The mapping.
+    pub maps: IdMaps,
+    /// The whole tree.
+    pub recursive: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountKind {
+    /// Part of the host's file system.
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+        /// Mount the source itself if it is a symbolic link.
+        nofollow: bool,
+        /// Recreate a source that is a symbolic link.
+        copy_symlink: bool,
+    },
+    /// A file system of its own.
+    New {
+        /// `proc`, `tmpfs`, …
+        filesystem: String,
+        /// The device, or a name shown in mountinfo.
+        source: String,
+        /// Superblock flags.
+        superblock: Vec<String>,
+        /// Parameters.
+        data: Vec<(String, Option<String>)>,
+    },
+    /// A change of what is mounted at the destination.
+    Remount {
+        /// Superblock flags.
+        superblock: Vec<String>,
+        /// Parameters.
+        data: Vec<(String, Option<String>)>,
+        /// Leave the superblock alone (`bind,remount`).
+        mount_only: bool,
+    },
+}
+
+/// Resolves one entry of `mounts`. `None` if its faults leave nothing to plan.
+pub fn plan_mount(
+    mount: &SpecMount,
+    pointer: &str,
+    linux: &Linux,
+    clone: &CloneSet,
+    cgroup: &Placement,
+    compiler: &mut Compiler,
+) -> Option<Mount> {
+    let no_options = Vec::new();
+    let words = mount.options().as_ref().unwrap_or(&no_options);
+    compiler.refuse_nul(&format!("{pointer}/options"), words);
+    let source = mount.source().clone().unwrap_or_default();
+    compiler.refuse_nul(pointer, [mount.destination().to_string_lossy(), source.to_string_lossy()]);
+    let parsed = options::parse(words);
+    let destination = clean(mount.destination());
+    check_destination(
+        &destination,
+        mount.typ().as_deref(),
+        parsed.bind.is_some(),
+        pointer,
+        compiler,
+    );
+    let idmap = plan_idmap(mount, &parsed, linux, clone, pointer, compiler);
+    let kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
+    if matches!(kind, MountKind::Bind { .. }) && !parsed.data.is_empty() {
+        let names: Vec<_> = parsed.data.iter().map(|(key, _)| key.as_str()).collect();
+        compiler.warn(format!("{pointer}: ignoring {} on a bind mount", names.join(", ")));
+    }
+    if parsed.copy_up && mount.typ().as_deref() != Some("tmpfs") {
+        compiler.fault(Error::new("tmpcopyup needs type tmpfs").at(format!("{pointer}/options")));
+    }
+    let inherited = match kind {
+        MountKind::Bind { .. } => bind_propagation(linux),
+        _ => None,
+    };
+    Some(Mount {
+        destination,
+        kind,
+        attributes: parsed.attributes,
+        recursive: parsed.recursive,
+        propagation: fold_propagation(inherited.into_iter().chain(parsed.propagation)),
+        idmap,
+        copy_up: parsed.copy_up,
+        destination_nofollow: parsed.destination_nofollow,
+    })
+}
+
+/// What a bind mount gets before its own options: it follows the host's mounts
+/// without leading them, unless the whole container is to share them.
+fn bind_propagation(linux: &Linux) -> Option<(u64, bool)> {
+    let word = linux.rootfs_propagation().as_deref().unwrap_or("");
+    match word.trim_start_matches('r') {
+        "shared" => None,
+        "private" | "unbindable" => Some((libc::MS_PRIVATE, true)),
+        _ => Some((libc::MS_SLAVE, true)),
+    }
+}
+
+/// Drops changes that a later one undoes. Shared does not undo slave: a mount
+/// can be both.
+fn fold_propagation(changes: impl Iterator<Item = (u64, bool)>) -> Vec<(u64, bool)> {
+    changes.fold(Vec::new(), |mut kept, (kind, recursive)| {
+        if recursive && kind != libc::MS_SHARED {
+            kept.clear();
+        }
+        kept.push((kind, recursive));
+        kept
+    })
+}
+
+fn plan_kind(
+    mount: &SpecMount,
+    parsed: &Parsed,
+    source: &Path,
+    clone: &CloneSet,
+    cgroup: &Placement,
+    pointer: &str,
+    compiler: &mut Compiler,
+) -> Option<MountKind> {
+    let mut superblock: Vec<String> =
+        parsed.superblock.iter().map(|flag| (*flag).to_owned()).collect();
+    let readonly = parsed.attributes.set & libc::MOUNT_ATTR_RDONLY != 0;
+    if readonly && !parsed.copy_up && mount.destination() != Path::new("/dev") {
+        superblock.push("ro".to_owned());
+    }
+    if parsed.remount {
+        return Some(MountKind::Remount {
+            superblock,
+            data: parsed.data.clone(),
+            mount_only: parsed.bind.is_some(),
+        });
+    }
+    if let Some(recursive) = parsed.bind {
+        if source.as_os_str().is_empty() {
+            compiler
+                .fault(Error::new("a bind mount needs a source").at(format!("{pointer}/source")));
+        }
+        return Some(MountKind::Bind {
+            source: compiler.options.bundle.join(source),
+            recursive,
+            nofollow: parsed.source_nofollow || parsed.copy_symlink,
+            copy_symlink: parsed.copy_symlink,
+        });
+    }
+    match mount.typ().as_deref().unwrap_or("") {
+        kind @ ("" | "bind" | "none") => {
+            let error = Error::new(format!("mount type {kind:?} is no file system"));
+            compiler.fault(
+                error
+                    .at(format!("{pointer}/type"))
+                    .hint("a bind mount needs the option \"bind\" or \"rbind\""),
+            );
+            None
+        }
+        // The host's hierarchy: mounting it anew outside a cgroup namespace
+        // would reset the options of the host's own mount.
+        "cgroup" | "cgroup2" if !clone.is_new(Kind::Cgroup) => Some(MountKind::Bind {
+            source: cgroup.hierarchy.clone(),
+            recursive: false,
+            nofollow: false,
+            copy_symlink: false,
+        }),
+        "cgroup" | "cgroup2" => Some(MountKind::New {
+            filesystem: "cgroup2".to_owned(),
+            source: "cgroup".to_owned(),
+            superblock,
+            data: Vec::new(),
+        }),
+        filesystem => Some(MountKind::New {
+            filesystem: filesystem.to_owned(),
+            source: match source.to_string_lossy() {
+                name if name.is_empty() => filesystem.to_owned(),
+                name => name.into_owned(),
+            },
+            superblock,
+            data: parsed.data.clone(),
+        }),
+    }
+}
+
+fn plan_idmap(
+    mount: &SpecMount,
+    parsed: &Parsed,
+    linux: &Linux,
+    clone: &CloneSet,
+    pointer: &str,
+    compiler: &mut Compiler,
+) -> Option<Idmap> {
+    let listed = IdMaps::new(mount.uid_mappings().as_ref(), mount.gid_mappings().as_ref());
+    let (recursive, inline) = match (&parsed.idmap, listed.is_empty()) {
+        (None, true) => return None,
+        // Mappings without the option mean "idmap", says config.md.
+        (None, false) => (false, None),
+        (Some((recursive, inline)), _) => (*recursive, inline.clone()),
+    };
+    let namespace = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
+    let inline = inline.map(|text| options::parse_idmap(&text, &namespace)).transpose();
+    let maps = match inline {
+        Ok(inline) => inline.unwrap_or(listed),
+        Err(reason) => {
+            compiler.fault(Error::new(reason).at(format!("{pointer}/options")));
+            return None;
+        }
+    };
+    let maps = if maps.is_empty() {
+        if !clone.is_new(Kind::User) {
+            compiler.fault(
+                Error::new(
+                    "an idmapped mount needs uidMappings and gidMappings, or a new user namespace",
+                )
+                .at(pointer),
+            );
+        }
+        namespace
+    } else {
+        namespaces::check_map(&maps.uids, &format!("{pointer}/uidMappings"), compiler);
+        namespaces::check_map(&maps.gids, &format!("{pointer}/gidMappings"), compiler);
+        maps
+    };
+    if parsed.remount {
+        compiler.fault(Error::new("a remount cannot change ownership mappings").at(pointer));
+    }
+    Some(Idmap { maps, recursive })
+}
+
+/// Files of lxcfs that may be mounted over their counterparts in /proc.
+const LXCFS: &[&str] = &[
+    "cpuinfo",
+    "diskstats",
+    "loadavg",
+    "meminfo",
+    "net/dev",
+    "pressure/cpu",
+    "pressure/io",
+    "pressure/memory",
+    "slabinfo",
+    "stat",
+    "swaps",
+    "sys/kernel/ns_last_pid",
+    "uptime",
+    "version",
+];
+
+/// Nothing but procfs over /proc: labels and sysctls are written through it.
+fn check_destination(
+    destination: &Path,
+    filesystem: Option<&str>,
+    bind: bool,
+    pointer: &str,
+    compiler: &mut Compiler,
+) {
+    if destination == Path::new("/") {
+        compiler.fault(
+            Error::new("a mount over / would hide the container's root")
+                .at(format!("{pointer}/destination")),
+        );
+    }
+    let Ok(below) = destination.strip_prefix("/proc") else {
+        return;
+    };
+    let allowed = if below.as_os_str().is_empty() {
+        // Containers in the host's pid namespace get the host's /proc; that a
+        // bind mount's source is one is checked when it is opened.
+        filesystem == Some("proc") || bind
+    } else {
+        LXCFS.iter().any(|file| below == Path::new(file))
+    };
+    if !allowed {
+        compiler.fault(
+            Error::new(format!("{} cannot be mounted: it is inside /proc", destination.display()))
+                .at(format!("{pointer}/destination")),
+        );
+    }
+}
+
+/// Whether a file system shows the network namespace it is mounted in, as sysfs
+/// does. Those that are known not to can be mounted before it exists.
+pub fn depends_on_network(mount: &Mount) -> bool {
+    const INDEPENDENT: &[&str] = &["proc", "tmpfs", "devpts", "mqueue", "cgroup2"];
+    match &mount.kind {
+        MountKind::New { filesystem, .. } => !INDEPENDENT.contains(&filesystem.as_str()),
+        MountKind::Bind { .. } | MountKind::Remount { .. } => false,
+    }
+}

@@ -70,13 +70,14 @@ pub fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) ->
     }
     for (list, pointer) in [(&maps.uids, "/linux/uidMappings"), (&maps.gids, "/linux/gidMappings")]
     {
-        check_map(list, pointer, compiler);
+        check_map(list, pointer, true, compiler);
     }
     Some(maps)
 }
 
 /// A map the kernel will take: not empty, no empty or overflowing range.
-pub fn check_map(map: &[IdMapping], pointer: &str, compiler: &mut Compiler) {
+/// `pointer` is the list of its ranges, or one value that holds them all.
+pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut Compiler) {
     if map.is_empty() {
         compiler.fault(
             Error::new("a user namespace needs at least one mapping")
@@ -92,7 +93,11 @@ pub fn check_map(map: &[IdMapping], pointer: &str, compiler: &mut Compiler) {
                     "mapping {} {} {} is empty or exceeds 32 bits",
                     range.container, range.host, range.size
                 ))
-                .at(format!("{pointer}/{index}")),
+                .at(if is_list {
+                    format!("{pointer}/{index}")
+                } else {
+                    pointer.to_owned()
+                }),
             );
         }
     }

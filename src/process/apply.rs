@@ -148,9 +148,10 @@ fn own_standard_streams(user: &User) {
     for stream in [streams.0, streams.1, streams.2] {
         let Ok(stat) = rustix::fs::fstat(stream) else { continue };
         let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-        let is_ours = kind.is_fifo()
-            || kind.is_socket()
-            || (kind.is_char_device() && rustix::termios::isatty(stream));
+        let is_terminal = kind.is_char_device()
+            && stat.st_rdev != rustix::fs::makedev(1, 3)
+            && rustix::termios::isatty(stream);
+        let is_ours = kind.is_fifo() || kind.is_socket() || is_terminal;
         if is_ours && stat.st_uid != user.uid {
             let _ = rustix::fs::fchown(stream, Some(Uid::from_raw(user.uid)), None);
         }

@@ -236,6 +236,7 @@ fn plan_idmap(
     };
     let namespace = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
     let inline = inline.map(|text| options::parse_idmap(&text, &namespace)).transpose();
+    let is_inline = matches!(inline, Ok(Some(_)));
     let maps = match inline {
         Ok(inline) => inline.unwrap_or(listed),
         Err(reason) => {
@@ -254,8 +255,10 @@ fn plan_idmap(
         }
         namespace
     } else {
-        namespaces::check_map(&maps.uids, &format!("{pointer}/uidMappings"), compiler);
-        namespaces::check_map(&maps.gids, &format!("{pointer}/gidMappings"), compiler);
+        for (map, field) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
+            let place = if is_inline { "options" } else { field };
+            namespaces::check_map(map, &format!("{pointer}/{place}"), !is_inline, compiler);
+        }
         maps
     };
     if parsed.remount {

@@ -21,10 +21,10 @@ hako=$(realpath "$hako")
 busybox=$(command -v busybox.static || command -v busybox || true)
 [ -n "$busybox" ] || complain 'busybox is missing, the one program of the image:' \
     '    apt-get install busybox-static, or run integration/setup.sh demo as root'
-if ldd "$busybox" 2>&1 | grep -q '=>'; then
-    complain "$busybox needs shared libraries, which the image has not:" \
-        '    apt-get install busybox-static, or run integration/setup.sh demo as root'
-fi
+case $(ldd "$busybox" 2>&1 || true) in
+*'=>'*) complain "$busybox needs shared libraries, which the image has not:" \
+    '    apt-get install busybox-static, or run integration/setup.sh demo as root' ;;
+esac
 
 name=hako-demo-$$
 dir=$(mktemp -d "${TMPDIR:-/tmp}/$name.XXXXXX")

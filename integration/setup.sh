@@ -16,7 +16,8 @@ say() { printf 'setup: %s\n' "$*"; }
 has() {
     case $1 in
     libc.a | libseccomp.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
-    busybox) command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>' ;; # a static one
+    busybox) # a static one; Alpine has two
+        command -v busybox.static || { command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>'; } ;;
     *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" ;;
     esac >/dev/null 2>&1
 }

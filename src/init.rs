@@ -149,7 +149,8 @@ impl Running<'_> {
     }
 
     /// From here on init survives the runtime, and holds nothing but what the
-    /// program gets and the way to hear about its start.
+    /// program gets and the way to hear about its start. Before limits are set:
+    /// a low number of files is no matter then.
     fn let_go(&mut self) -> Result<()> {
         // What owns a descriptor must not outlive it.
         std::mem::take(&mut self.workspace).forget();

@@ -116,9 +116,14 @@ const CHILD: &[Rule<C>] = &[
         "it is checked where it was entered",
     ),
     (
-        is!(C::Rootfs(_) | C::Terminal(_) | C::Process(Process::FindExecutable)),
+        is!(C::Rootfs(_) | C::Terminal(_)),
         is!(C::LetGo),
         "nothing of the runtime's is needed any more",
+    ),
+    (
+        is!(C::LetGo),
+        is!(C::Process(Process::Rlimits(_))),
+        "a low number of files must not hinder init",
     ),
     (is!(C::LetGo), STARTED, "a waiting container holds nothing of the host's"),
     (
@@ -242,7 +247,11 @@ fn check_protocol(plan: &Plan) {
     assert_eq!(announced, 1, "announcement\n{plan}");
     let said = |message| child.iter().any(|(_, other)| *other == message);
     let gate = plan.child.iter().any(|step| step.op == C::Gate);
-    assert_eq!((said(Message::Created), said(Message::Start)), (gate, !gate), "start\n{plan}");
+    assert_eq!(said(Message::Start), !gate, "start\n{plan}");
+    // Limits that the parent sets must find an init that has nothing left to do.
+    let by_parent =
+        plan.parent.iter().any(|step| matches!(step.op, P::Rlimits(_) | P::OomScoreAdj(_)));
+    assert_eq!(said(Message::Created), gate || by_parent, "created\n{plan}");
 }
 
 /// The kernel stacks mounts in the order in which config.json lists them.

@@ -163,7 +163,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     }
     let user = (process.user.uid, process.user.gid);
     namespaces::plan_entry(&clone, maps.as_ref(), user, &mut compiler);
-    process::plan_privileged(&process, compiler.user_namespace, &mut compiler);
+    process::plan_early(&process, &mut compiler);
 
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
@@ -190,9 +190,10 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
 
     // The process.
     terminal::plan_attach(&process, &mut compiler);
+    compiler.child(ChildOp::LetGo);
     let keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
     process::plan_attributes(&process, compiler.user_namespace, keyring, &mut compiler);
-    plan_start(&hooks, &mut compiler);
+    plan_start(&process, &hooks, &mut compiler);
 
     match Error::all(compiler.faults) {
         Some(faults) => Err(faults),
@@ -209,18 +210,21 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     }
 }
 
-/// The end of both lists: started and executed. `run` gives the word to start
-/// before init is ready to hear it, and so does not have to be waited for.
-fn plan_start(hooks: &hooks::Hooks, compiler: &mut Compiler) {
-    compiler.child(ChildOp::LetGo);
+/// The end of both lists: started and executed. Where nothing is left to do for
+/// the runtime, `run` gives the word to start before init is ready to hear it.
+fn plan_start(process: &process::Process, hooks: &hooks::Hooks, compiler: &mut Compiler) {
+    let before = compiler.parent.len();
+    let by_parent = process::plan_by_parent(process, compiler);
+    if by_parent || !compiler.options.run {
+        compiler.child(ChildOp::Send(Message::Created));
+        let receive = Step { pointer: None, op: ParentOp::Receive(Message::Created) };
+        compiler.parent.insert(before, receive);
+    }
+    compiler.parent(ParentOp::Announce);
     if compiler.options.run {
-        compiler.parent(ParentOp::Announce);
         compiler.parent(ParentOp::Send(Message::Start));
         compiler.child(ChildOp::Receive(Message::Start));
     } else {
-        compiler.child(ChildOp::Send(Message::Created));
-        compiler.parent(ParentOp::Receive(Message::Created));
-        compiler.parent(ParentOp::Announce);
         compiler.child(ChildOp::Gate);
     }
     if !hooks.of(HookKind::StartContainer).is_empty() {

@@ -90,8 +90,8 @@ pub enum ChildOp {
     Hooks(crate::hooks::Kind),
     /// Set an attribute of the process, or execute the program.
     Process(process::Op),
-    /// Outlive the runtime: hold nothing but what the program gets and the way
-    /// to hear about its start.
+    /// Hold nothing any more but what the program gets and the way to hear
+    /// about its start, and outlive the runtime.
     LetGo,
     /// Wait for `hako start`.
     Gate,

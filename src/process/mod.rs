@@ -11,6 +11,6 @@ pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
 pub use capabilities::{CapabilitySets, own_permitted};
 pub use diagnose::explain;
 pub use plan::{
-    Op, Process, Rlimit, User, plan_attributes, plan_no_process, plan_privileged, plan_process,
-    rlimit_list,
+    Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early, plan_no_process,
+    plan_process, rlimit_list,
 };

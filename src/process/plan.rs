@@ -405,22 +405,29 @@ fn plan_console_size(process: &oci::Process, compiler: &mut Compiler) -> Option<
     }
 }
 
-/// Attributes that need the caller's privileges. In a user namespace of its
-/// own, init has lost those that only the initial one grants, so the parent
-/// acts in its place.
-pub fn plan_privileged(process: &Process, user_namespace: bool, compiler: &mut Compiler) {
-    // While /proc is still the host's.
+/// Init's first steps, while /proc is still the host's.
+pub fn plan_early(process: &Process, compiler: &mut Compiler) {
     compiler.child(ChildOp::Process(Op::ResetSignals));
-    if let Some(value) = process.oom_score_adj {
-        if user_namespace {
-            compiler.parent_at("/process/oomScoreAdj", ParentOp::OomScoreAdj(value));
-        } else {
-            compiler.child_at("/process/oomScoreAdj", ChildOp::Process(Op::OomScoreAdj(value)));
-        }
+    if let Some(value) = process.oom_score_adj.filter(|_| !compiler.in_user_namespace()) {
+        compiler.child_at("/process/oomScoreAdj", ChildOp::Process(Op::OomScoreAdj(value)));
     }
-    if user_namespace && !process.rlimits.is_empty() {
+}
+
+/// In a user namespace of its own, init has lost the privileges that only the
+/// initial one grants: the runtime sets these attributes in its place, when
+/// init has nothing left to do that a low limit could hinder. Whether there
+/// are any.
+pub fn plan_by_parent(process: &Process, compiler: &mut Compiler) -> bool {
+    if !compiler.in_user_namespace() {
+        return false;
+    }
+    if let Some(value) = process.oom_score_adj {
+        compiler.parent_at("/process/oomScoreAdj", ParentOp::OomScoreAdj(value));
+    }
+    if !process.rlimits.is_empty() {
         compiler.parent_at("/process/rlimits", ParentOp::Rlimits(process.rlimits.clone()));
     }
+    process.oom_score_adj.is_some() || !process.rlimits.is_empty()
 }
 
 /// Init's steps after the container's root has been entered, up to, but

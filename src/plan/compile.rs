@@ -169,23 +169,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, &mut compiler);
-    let before = compiler.parent.len();
-    namespaces::plan_interfaces(linux, &clone, &mut compiler);
-    for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-        if !hooks.of(kind).is_empty() {
-            compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
-        }
-    }
-    if compiler.parent.len() > before {
-        let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
-        compiler.parent.insert(before, receive);
-        compiler.parent(ParentOp::Send(Message::Continue));
-        compiler.child(ChildOp::Send(Message::Mounted));
-        compiler.child(ChildOp::Receive(Message::Continue));
-    }
-    if !hooks.of(HookKind::CreateContainer).is_empty() {
-        compiler.child_at("/hooks/createContainer", ChildOp::Hooks(HookKind::CreateContainer));
-    }
+    plan_runtime_work(linux, &clone, &hooks, &mut compiler);
     rootfs::plan_entry(&root, &mut compiler);
 
     // The process.
@@ -207,6 +191,32 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
             hooks,
             warnings: compiler.warnings,
         }),
+    }
+}
+
+/// What only the runtime can do before init enters its root: init waits for it.
+fn plan_runtime_work(
+    linux: &Linux,
+    clone: &namespaces::CloneSet,
+    hooks: &hooks::Hooks,
+    compiler: &mut Compiler,
+) {
+    let before = compiler.parent.len();
+    namespaces::plan_interfaces(linux, clone, compiler);
+    for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
+        if !hooks.of(kind).is_empty() {
+            compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
+        }
+    }
+    if compiler.parent.len() > before {
+        let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
+        compiler.parent.insert(before, receive);
+        compiler.parent(ParentOp::Send(Message::Continue));
+        compiler.child(ChildOp::Send(Message::Mounted));
+        compiler.child(ChildOp::Receive(Message::Continue));
+    }
+    if !hooks.of(HookKind::CreateContainer).is_empty() {
+        compiler.child_at("/hooks/createContainer", ChildOp::Hooks(HookKind::CreateContainer));
     }
 }
 

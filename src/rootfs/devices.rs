@@ -3,7 +3,7 @@
 use super::path::{Root, retire};
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
-use oci_spec::runtime::{Linux, LinuxDeviceType};
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use serde::Serialize;
@@ -73,55 +73,66 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
         .collect();
     for (index, device) in linux.devices().iter().flatten().enumerate() {
         let pointer = format!("/linux/devices/{index}");
-        let path = device.path();
-        if !path.is_absolute() {
-            compiler.fault(
-                Error::new(format!("device path {:?} is not absolute", path.display()))
-                    .at(format!("{pointer}/path")),
-            );
-        }
-        compiler.refuse_nul(&pointer, [path.to_string_lossy()]);
-        let kind = match device.typ() {
-            LinuxDeviceType::C | LinuxDeviceType::U => 'c',
-            LinuxDeviceType::B => 'b',
-            LinuxDeviceType::P => 'p',
-            LinuxDeviceType::A => {
-                compiler.fault(
-                    Error::new("device type \"a\" is for cgroup rules only")
-                        .at(format!("{pointer}/type")),
-                );
-                continue;
-            }
-        };
-        let mut number = |value: i64, field: &str| {
-            u32::try_from(value).unwrap_or_else(|_| {
-                compiler.fault(
-                    Error::new(format!("device number {value} is out of range"))
-                        .at(format!("{pointer}/{field}")),
-                );
-                0
-            })
-        };
-        let (major, minor) = match kind {
-            'p' => (0, 0),
-            _ => (number(device.major(), "major"), number(device.minor(), "minor")),
-        };
-        let planned = Device {
-            path: super::plan::clean(path),
-            kind,
-            major,
-            minor,
-            mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-            uid: device.uid().unwrap_or(0),
-            gid: device.gid().unwrap_or(0),
-            bind: bind && kind != 'p',
-            pointer: Some(pointer),
+        let Some(planned) = plan_device(device, pointer, bind, compiler) else {
+            continue;
         };
         // The same path twice: the configuration's last word counts.
         devices.retain(|earlier| earlier.path != planned.path);
         devices.push(planned);
     }
     devices
+}
+
+fn plan_device(
+    device: &LinuxDevice,
+    pointer: String,
+    bind: bool,
+    compiler: &mut Compiler,
+) -> Option<Device> {
+    let path = device.path();
+    if !path.is_absolute() {
+        compiler.fault(
+            Error::new(format!("device path {:?} is not absolute", path.display()))
+                .at(format!("{pointer}/path")),
+        );
+    }
+    compiler.refuse_nul(&pointer, [path.to_string_lossy()]);
+    let kind = match device.typ() {
+        LinuxDeviceType::C | LinuxDeviceType::U => 'c',
+        LinuxDeviceType::B => 'b',
+        LinuxDeviceType::P => 'p',
+        LinuxDeviceType::A => {
+            compiler.fault(
+                Error::new("device type \"a\" is for cgroup rules only")
+                    .at(format!("{pointer}/type")),
+            );
+            return None;
+        }
+    };
+    let mut number = |value: i64, field: &str| {
+        u32::try_from(value).unwrap_or_else(|_| {
+            compiler.fault(
+                Error::new(format!("device number {value} is out of range"))
+                    .at(format!("{pointer}/{field}")),
+            );
+            0
+        })
+    };
+    let (major, minor) = match kind {
+        'p' => (0, 0),
+        _ => (number(device.major(), "major"), number(device.minor(), "minor")),
+    };
+    Some(Device {
+        path: super::plan::clean(path),
+        kind,
+        major,
+        minor,
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        bind: bind && kind != 'p',
+        pointer: Some(pointer),
+    })
 }
 
 /// Makes device nodes below the container's root.

@@ -85,7 +85,7 @@ pub enum Op {
     Chroot,
 }
 
-/// Whether hako makes `/dev` itself.
+/// What of the tree is left to do once the runtime's hooks have seen it.
 pub struct Tree {
     readonly_dev: bool,
     readonly_root: bool,
@@ -131,6 +131,34 @@ pub fn plan_tree(
             compiler.child_at("/root/path", ChildOp::Rootfs(Op::OpenRoot(path)));
         }
     }
+    let own_dev = plan_mounts(spec, linux, clone, cgroup, &mut tree, compiler);
+    if let Some(process) =
+        spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/"))
+    {
+        let cwd = clean(process.cwd());
+        compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
+    }
+    let devices = devices::plan(linux, compiler);
+    if clone.is_inherited(Kind::Mount) {
+        // A directory that is used as it is.
+    } else if own_dev {
+        compiler.child_at("/linux/devices", ChildOp::Rootfs(Op::Devices(devices)));
+        compiler.child(ChildOp::Rootfs(Op::DeviceLinks));
+    } else if linux.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        compiler.warn("ignoring linux.devices: /dev is a bind mount");
+    }
+    tree
+}
+
+/// All mounts, in their order. Whether /dev is hako's to fill.
+fn plan_mounts(
+    spec: &Spec,
+    linux: &Linux,
+    clone: &CloneSet,
+    cgroup: &Placement,
+    tree: &mut Tree,
+    compiler: &mut Compiler,
+) -> bool {
     let mut own_dev = true;
     let mut has_network = false;
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
@@ -154,22 +182,7 @@ pub fn plan_tree(
     if !has_network {
         namespaces::plan_network_entry(clone, compiler);
     }
-    if let Some(process) =
-        spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/"))
-    {
-        let cwd = clean(process.cwd());
-        compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
-    }
-    let devices = devices::plan(linux, compiler);
-    if clone.is_inherited(Kind::Mount) {
-        // A directory that is used as it is.
-    } else if own_dev {
-        compiler.child_at("/linux/devices", ChildOp::Rootfs(Op::Devices(devices)));
-        compiler.child(ChildOp::Rootfs(Op::DeviceLinks));
-    } else if linux.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        compiler.warn("ignoring linux.devices: /dev is a bind mount");
-    }
-    tree
+    own_dev
 }
 
 /// From the finished tree into it.

@@ -40,7 +40,8 @@ bench: build ## measure hako beside crun, runc and a hand-written floor (needs r
 	@integration/setup.sh bench
 	$(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS)
 
-fuzz: ## fuzz each target for a short while (needs cargo-fuzz; FUZZ_SECONDS=30 each)
+fuzz: ## fuzz each target for a short while (FUZZ_SECONDS=30; installs cargo-fuzz)
+	@integration/setup.sh fuzz
 	@integration/fuzz.sh $(FUZZ_SECONDS)
 
 lint: ## check formatting, clippy, dependencies and shell scripts

@@ -4,6 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 cargo fmt --all --check
+# Not a member of the workspace.
+cargo fmt --manifest-path integration/fuzz/Cargo.toml --check
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 
 for tool in 'cargo-deny cargo deny --log-level error check bans licenses sources' \

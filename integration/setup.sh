@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is needed and missing.
 #
-#   setup.sh build|demo|test|bench
+#   setup.sh build|demo|test|bench|fuzz
 #
 # On Debian and its relatives, as root, with apt-get; elsewhere it says what to install. It changes
 # nothing when nothing is missing.
@@ -26,6 +26,7 @@ has() {
 packages() {
     cat <<'TABLE'
 cc|gcc|gcc|gcc|gcc
+c++|g++|gcc-c++|gcc|g++
 make|make|make|make|make
 libc.a|libc6-dev|glibc-static|glibc|musl-dev
 pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
@@ -97,6 +98,7 @@ build) check_rust && check_packages $build ;;
 demo) check_packages busybox ;;
 test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare ;;
 bench) check_packages $build strace crun runc ;;
+fuzz) check_rust && check_packages $build c++ ;;
 *)
     sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2

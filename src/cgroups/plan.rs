@@ -37,7 +37,7 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
     let wanted = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
     let pointer = "/linux/cgroupsPath";
     if let Some(path) = wanted {
-        compiler.refuse_nul(pointer, [path.to_string_lossy()]);
+        compiler.refuse_nul_at(pointer, &path.to_string_lossy());
         check_path(path, pointer, compiler);
     }
     let path = match wanted {

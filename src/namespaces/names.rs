@@ -30,7 +30,7 @@ fn plan_name(
         return;
     };
     let pointer = format!("/{field}");
-    compiler.refuse_nul(&pointer, [name]);
+    compiler.refuse_nul_at(&pointer, name);
     if name.len() > LONGEST_NAME {
         let error = Error::new(format!("{field} is longer than {LONGEST_NAME} bytes"));
         compiler.fault(error.at(pointer.clone()));
@@ -47,7 +47,8 @@ fn plan_name(
 
 fn plan_sysctl(key: &str, value: &str, clone: &CloneSet, compiler: &mut Compiler) {
     let pointer = format!("/linux/sysctl/{}", Compiler::escape(key));
-    compiler.refuse_nul(&pointer, [key, value]);
+    compiler.refuse_nul_at(&pointer, key);
+    compiler.refuse_nul_at(&pointer, value);
     let path = match sysctl_path(key) {
         Ok(path) => path,
         Err(reason) => {

@@ -313,7 +313,7 @@ fn plan_time_offsets(
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
             compiler.fault(
                 Error::new(format!("unknown clock {clock:?}"))
-                    .at(format!("/linux/timeOffsets/{clock}"))
+                    .at(format!("/linux/timeOffsets/{}", Compiler::escape(clock)))
                     .hint("time namespaces have the clocks monotonic and boottime"),
             );
         }

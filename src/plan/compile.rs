@@ -88,9 +88,14 @@ impl<'a> Compiler<'a> {
         strings: impl IntoIterator<Item = S>,
     ) {
         for (index, string) in strings.into_iter().enumerate() {
-            if string.as_ref().contains('\0') {
-                self.fault(Error::new("contains a NUL byte").at(format!("{pointer}/{index}")));
-            }
+            self.refuse_nul_at(&format!("{pointer}/{index}"), string.as_ref());
+        }
+    }
+
+    /// The same for one string.
+    pub fn refuse_nul_at(&mut self, pointer: &str, string: &str) {
+        if string.contains('\0') {
+            self.fault(Error::new("contains a NUL byte").at(pointer));
         }
     }
 

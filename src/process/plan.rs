@@ -281,7 +281,7 @@ fn plan_cwd(process: &oci::Process, compiler: &mut Compiler) -> PathBuf {
                 .at("/process/cwd"),
         );
     }
-    compiler.refuse_nul("/process/cwd", [cwd.to_string_lossy()]);
+    compiler.refuse_nul_at("/process/cwd", &cwd.to_string_lossy());
     cwd.clone()
 }
 

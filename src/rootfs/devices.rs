@@ -96,7 +96,7 @@ fn plan_device(
                 .at(format!("{pointer}/path")),
         );
     }
-    compiler.refuse_nul(&pointer, [path.to_string_lossy()]);
+    compiler.refuse_nul_at(&format!("{pointer}/path"), &path.to_string_lossy());
     let kind = match device.typ() {
         LinuxDeviceType::C | LinuxDeviceType::U => 'c',
         LinuxDeviceType::B => 'b',

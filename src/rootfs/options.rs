@@ -312,7 +312,7 @@ fn translate(maps: &[IdMapping], first: u32, size: u32) -> Result<u32, String> {
         .find_map(|map| {
             let offset = first.checked_sub(map.container)?;
             let inside = offset.checked_add(size).is_some_and(|end| end <= map.size);
-            inside.then(|| map.host + offset)
+            if inside { map.host.checked_add(offset) } else { None }
         })
         .ok_or_else(|| format!("idmap: {size} ids from {first} on are not mapped in the container"))
 }

@@ -231,10 +231,14 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
         }
         Some(root) => root.path().clone(),
     };
-    compiler.refuse_nul("/root/path", [path.to_string_lossy()]);
+    compiler.refuse_nul_at("/root/path", &path.to_string_lossy());
     let bundle = &compiler.options.bundle;
     let path = bundle.join(path);
     let annotation = |name| spec.annotations().as_ref().and_then(|all| all.get(name));
+    for name in [OVERLAY, OVERLAY_LOWER] {
+        let value = annotation(name).map_or("", String::as_str);
+        compiler.refuse_nul_at(&format!("/annotations/{name}"), value);
+    }
     let request = compiler.options.overlay.clone().or_else(|| {
         annotation(OVERLAY).map(|directory| OverlayRequest {
             directory: Some(directory)

@@ -91,7 +91,13 @@ pub fn plan_mount(
     let words = mount.options().as_ref().unwrap_or(&no_options);
     compiler.refuse_nul(&format!("{pointer}/options"), words);
     let source = mount.source().clone().unwrap_or_default();
-    compiler.refuse_nul(pointer, [mount.destination().to_string_lossy(), source.to_string_lossy()]);
+    for (field, value) in [
+        ("destination", mount.destination().to_string_lossy()),
+        ("source", source.to_string_lossy()),
+        ("type", mount.typ().as_deref().unwrap_or_default().into()),
+    ] {
+        compiler.refuse_nul_at(&format!("{pointer}/{field}"), &value);
+    }
     let parsed = options::parse(words);
     let destination = clean(mount.destination());
     check_destination(

@@ -15,6 +15,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 HAKO   ?= $(or $(if $(TRIPLE),$(TARGET)/$(TRIPLE)/release/hako),$(firstword $(wildcard $(TARGET)/*/release/hako)))
 export HAKO := $(abspath $(HAKO))
 
+# Shown by `hako --version`.
+export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
 .PHONY: all build demo test unit bench fuzz lint install uninstall clean help
 
 all: build

@@ -15,7 +15,7 @@ say() { printf 'setup: %s\n' "$*"; }
 # where it came from.
 has() {
     case $1 in
-    libc.a | libseccomp.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
+    libc.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
     busybox) # a static one; Alpine has two
         command -v busybox.static || { command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>'; } ;;
     *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" ;;
@@ -30,7 +30,6 @@ c++|g++|gcc-c++|gcc|g++
 make|make|make|make|make
 libc.a|libc6-dev|glibc-static|glibc|musl-dev
 pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
-libseccomp.a|libseccomp-dev|libseccomp-static libseccomp-devel|libseccomp|libseccomp-static libseccomp-dev
 busybox|busybox-static|busybox|busybox|busybox-static
 strace|strace|strace|strace|strace
 crun|crun|crun|crun|crun
@@ -91,7 +90,7 @@ check_rust() {
     fi
 }
 
-build='cc make libc.a pkg-config libseccomp.a'
+build='cc make libc.a'
 # shellcheck disable=SC2086 # lists of words
 case ${1-} in
 build) check_rust && check_packages $build ;;

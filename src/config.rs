@@ -31,6 +31,9 @@ pub struct Config {
     pub faults: Vec<Error>,
 }
 
+/// More unknown keys than this are counted, not listed.
+const MANY: usize = 20;
+
 /// Reads a configuration file.
 ///
 /// # Errors
@@ -87,7 +90,10 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
         // The type's own default is full of settings nobody asked for.
         spec.set_linux(serde_json::from_str("{}").ok());
     }
-    warnings.extend(unknown.iter().map(|path| unknown_key(path)));
+    warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(path)));
+    if unknown.len() > MANY {
+        warnings.push(format!("config.json: {} more keys are unknown", unknown.len() - MANY));
+    }
     Ok(Config { spec, warnings, faults: required::missing(bytes) })
 }
 

@@ -126,6 +126,10 @@ impl Running<'_> {
                 self.terminal = Some(Terminal::open(self.workspace.root()?, *size)?);
                 Ok(())
             }
+            TerminalOp::Console => match &self.terminal {
+                Some(terminal) => terminal.bind_console(self.workspace.root()?),
+                None => Err(Error::new("the terminal is not open yet")),
+            },
             TerminalOp::Session => {
                 rustix::process::setsid().map(drop).os(|| "cannot make a new session")
             }

@@ -5,6 +5,7 @@
 use clap::Parser;
 use hako::cli::Cli;
 use hako::commands::{self, Inherited};
+use hako::error::Error;
 use hako::report::Report;
 use hako::{seal, sys};
 
@@ -21,8 +22,12 @@ fn run() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            let _ = usage.print();
-            return if usage.use_stderr() { FAILURE } else { 0 };
+            if !usage.use_stderr() {
+                let _ = usage.print();
+                return 0;
+            }
+            Report::from_arguments(std::env::args()).error(&wrong_usage(&usage));
+            return FAILURE;
         }
     };
     // Descriptors the caller left open are the container's only on request.
@@ -43,6 +48,15 @@ fn run() -> u8 {
             FAILURE
         }
     }
+}
+
+/// The first line of what is wrong; the rest of it is what `--help` says.
+fn wrong_usage(usage: &clap::Error) -> Error {
+    let text = usage.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    Error::new(said.join(" ").trim_start_matches("error: ").to_owned())
+        .hint("see hako --help, or --help after the command")
 }
 
 /// Exit status of a command that failed.

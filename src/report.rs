@@ -24,6 +24,26 @@ impl Report {
         Self { log: None, json: false, debug: false, warnings: RefCell::default() }
     }
 
+    /// As a command line says that could not be understood as a whole: engines
+    /// look for the reason in the log.
+    pub fn from_arguments(arguments: impl Iterator<Item = String>) -> Self {
+        let arguments: Vec<String> = arguments.collect();
+        let value = |name: &str| {
+            arguments.iter().enumerate().find_map(|(index, argument)| {
+                match argument.strip_prefix(name)? {
+                    "" => arguments.get(index + 1).cloned(),
+                    rest => rest.strip_prefix('=').map(str::to_owned),
+                }
+            })
+        };
+        let open = |path| OpenOptions::new().append(true).create(true).open(path).ok();
+        Self {
+            log: value("--log").and_then(open),
+            json: value("--log-format").is_some_and(|format| format == "json"),
+            ..Self::to_stderr()
+        }
+    }
+
     /// As the command line says.
     pub fn open(global: &Global) -> Result<Self> {
         let open = |path: &Path| {

@@ -23,11 +23,13 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Op {
-    /// Open a pty pair in the container's devpts and bind it on /dev/console.
+    /// Open a pty pair in the container's devpts.
     Open {
         /// Columns and rows.
         size: Option<(u16, u16)>,
     },
+    /// Bind it on /dev/console.
+    Console,
     /// Become the leader of a new session.
     Session,
     /// Make the pty the controlling terminal and the standard streams.
@@ -41,17 +43,22 @@ impl fmt::Display for Op {
             Op::Open { size: Some((columns, rows)) } => {
                 write!(f, "open a terminal of {columns}x{rows}")
             }
+            Op::Console => f.write_str("bind the terminal on /dev/console"),
             Op::Session => f.write_str("new session"),
             Op::Attach => f.write_str("attach the terminal"),
         }
     }
 }
 
-/// Makes the terminal while /dev can still be written to.
-pub fn plan_open(process: &Process, compiler: &mut Compiler) {
+/// Makes the terminal while /dev can still be written to. Only in mounts of its
+/// own can a container have a console of its own.
+pub fn plan_open(process: &Process, own_mounts: bool, compiler: &mut Compiler) {
     if process.terminal {
         let op = Op::Open { size: process.console_size };
         compiler.child_at("/process/terminal", ChildOp::Terminal(op));
+        if own_mounts {
+            compiler.child_at("/process/terminal", ChildOp::Terminal(Op::Console));
+        }
         compiler.child(ChildOp::Send(Message::Terminal));
         compiler.parent_at("/process/terminal", ParentOp::ReceiveTerminal);
     }
@@ -89,7 +96,6 @@ impl Terminal {
             rustix::termios::tcsetwinsize(&terminal.master, size)
                 .os(|| "cannot set the terminal's size")?;
         }
-        terminal.bind_console(root)?;
         Ok(terminal)
     }
 
@@ -103,7 +109,8 @@ impl Terminal {
             .os(|| "cannot set the terminal's modes")
     }
 
-    fn bind_console(&self, root: &Root) -> Result<()> {
+    /// Binds it on /dev/console.
+    pub fn bind_console(&self, root: &Root) -> Result<()> {
         let path = Path::new("/dev/console");
         let (parent, name) = root.create_parent(path)?;
         let console = match root.lookup_in(&parent, &name)? {

@@ -27,7 +27,7 @@ const TREE: Is = is!(C::Rootfs(
 ));
 const COVER: Is =
     is!(C::Rootfs(Rootfs::Mask(_) | Rootfs::ReadonlyPath(_) | Rootfs::ReadonlyMount(_)));
-const ENTER: Is = is!(C::Rootfs(Rootfs::Pivot | Rootfs::Chroot));
+const ENTER: Is = is!(C::Rootfs(Rootfs::Pivot | Rootfs::MoveRoot | Rootfs::Chroot));
 const MOUNTED: Is = is!(C::Send(Message::Mounted));
 const CREATED: Is = is!(C::Send(Message::Created));
 const STARTED: Is = is!(C::Gate | C::Receive(Message::Start));

@@ -99,6 +99,14 @@ pub fn check_terminal(plan: &Plan, args: &cli::Create, foreground: bool) -> Resu
     }
 }
 
+/// There is no way yet for anyone but root.
+fn refuse_unprivileged() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::new("hako cannot make containers without root yet").hint("run it with sudo"))
+}
+
 /// Does what the plan says, up to `Created`. On any failure nothing is left.
 pub fn create(
     session: &Session,
@@ -106,6 +114,7 @@ pub fn create(
     args: &cli::Create,
     inherited: Inherited,
 ) -> Result<Created> {
+    refuse_unprivileged()?;
     let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let prepared = spawn::prepare(&plan)?;

@@ -38,6 +38,8 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     if !args.keep {
         delete::destroy(session, &container)?;
     }
+    // The process ends here, and the kernel closes everything at once.
+    std::mem::forget((container, spawned.pidfd, spawned.socket));
     Ok(status?.clamp(0, 255) as u8)
 }
 

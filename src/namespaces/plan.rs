@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -395,7 +395,7 @@ pub fn plan_interfaces(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler)
                 .hint("add {\"type\": \"network\"} to linux.namespaces"),
         );
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (host, device) in devices {
         let container = device.name().as_deref().filter(|name| !name.is_empty()).unwrap_or(host);
         let pointer = format!("/linux/netDevices/{}", crate::plan::Compiler::escape(host));
@@ -406,13 +406,12 @@ pub fn plan_interfaces(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler)
                 );
             }
         }
-        if names.contains(&container) && !container.contains('%') {
+        if !names.insert(container) && !container.contains('%') {
             compiler.fault(
                 Error::new(format!("two interfaces are called {container} in the container"))
                     .at(pointer.clone()),
             );
         }
-        names.push(container);
         compiler.parent_at(
             pointer,
             ParentOp::MoveInterface(Interface {

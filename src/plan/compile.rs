@@ -173,7 +173,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
-    terminal::plan_open(&process, &mut compiler);
+    terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);
     rootfs::plan_entry(&root, &mut compiler);
 
@@ -296,7 +296,10 @@ fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
         compiler.unsupported("linux.intelRdt".into(), "/linux/intelRdt");
     }
     if compiler.options.systemd_cgroup {
-        compiler.unsupported("--systemd-cgroup".into(), "/linux/cgroupsPath");
+        compiler.fault(
+            Error::new("--systemd-cgroup is not supported yet")
+                .hint("leave it out: the container's cgroup is then made directly"),
+        );
     }
 }
 

@@ -29,6 +29,9 @@ impl Plan {
         if !self.clone.new.is_empty() {
             parts.push(format!("new at clone: {}", namespaces::names(&self.clone.new)));
         }
+        if self.clone.network_apart {
+            parts.push("new beside init: network".to_owned());
+        }
         if !self.clone.unshare.is_empty() {
             parts.push(format!("new in init: {}", namespaces::names(&self.clone.unshare)));
         }

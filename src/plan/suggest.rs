@@ -5,6 +5,7 @@
 pub fn closest<'a>(typed: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
+        .filter(|word| typed.len().abs_diff(word.len()) * 3 <= word.len())
         .map(|word| (distance(typed, word), *word))
         .filter(|(distance, word)| typed != *word && distance * 3 <= word.len())
         .min()

@@ -286,6 +286,9 @@ fn parse_list(list: &str, highest: u32) -> Result<Vec<u32>, String> {
             return Err(format!("range {range:?} runs backwards"));
         }
         numbers.extend(first..=last);
+        if numbers.len() > highest as usize + 1 {
+            return Err("numbers are listed more than once".to_owned());
+        }
     }
     Ok(numbers)
 }

@@ -103,6 +103,14 @@ impl Op {
             Op::ReadonlyPath(path) => readonly_path(workspace.root()?, path),
             Op::ReadonlyRoot => make_readonly(workspace.root()?.as_fd(), false),
             Op::Pivot => pivot(workspace.root()?),
+            Op::MoveRoot => {
+                // What is mounted on the host's root covers it: no way up leads past it.
+                let root = workspace.root()?;
+                let from = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+                rustix::mount::move_mount(root, "", CWD, "/", from)
+                    .os(|| "cannot move the root over the host's")?;
+                enter_by_chroot(root)
+            }
             Op::Chroot => enter_by_chroot(workspace.root()?),
         }
     }

@@ -7,6 +7,7 @@ use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,12 @@ pub struct Device {
     /// Where `config.json` lists it; `None` for default devices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+}
+
+impl Device {
+    fn is(&self, kind: char, major: u32, minor: u32) -> bool {
+        (self.kind, self.major, self.minor) == (kind, major, minor)
+    }
 }
 
 impl fmt::Display for Device {
@@ -76,10 +83,18 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
         let Some(planned) = plan_device(device, pointer, bind, compiler) else {
             continue;
         };
-        // The same path twice: the configuration's last word counts.
-        devices.retain(|earlier| earlier.path != planned.path);
+        let default = DEFAULT.iter().find(|(path, ..)| planned.path == Path::new(path));
+        if default.is_some_and(|(_, major, minor)| !planned.is('c', *major, *minor)) {
+            let error = Error::new(format!("{planned} would not be the default device"));
+            compiler.fault(error.at(format!("/linux/devices/{index}/path")));
+        }
         devices.push(planned);
     }
+    // The same path twice: the configuration's last word counts.
+    let mut seen = BTreeSet::new();
+    devices.reverse();
+    devices.retain(|device| seen.insert(device.path.clone()));
+    devices.reverse();
     devices
 }
 

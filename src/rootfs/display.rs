@@ -27,6 +27,7 @@ impl fmt::Display for Op {
             Op::Mask(path) => write!(f, "mask {}", path.display()),
             Op::ReadonlyRoot => f.write_str("make rootfs read-only"),
             Op::Pivot => f.write_str("pivot_root"),
+            Op::MoveRoot => f.write_str("move rootfs over the host's root and chroot"),
             Op::Chroot => f.write_str("chroot"),
         }
     }

@@ -81,7 +81,10 @@ pub enum Op {
     ReadonlyRoot,
     /// pivot_root(2), and let go of the host's file system.
     Pivot,
-    /// chroot(2), for hosts whose root cannot be pivoted.
+    /// Move the root over the host's and chroot(2) into it, for hosts whose
+    /// root cannot be pivoted.
+    MoveRoot,
+    /// chroot(2), in a mount namespace that is not the container's.
     Chroot,
 }
 
@@ -91,7 +94,7 @@ pub struct Tree {
     readonly_root: bool,
     masked: Vec<PathBuf>,
     readonly: Vec<PathBuf>,
-    pivot: bool,
+    entry: Op,
     late_propagation: Option<(u64, bool)>,
 }
 
@@ -112,7 +115,11 @@ pub fn plan_tree(
         readonly_root: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
         masked,
         readonly,
-        pivot: !compiler.options.no_pivot && clone.is_new(Kind::Mount),
+        entry: match (clone.is_new(Kind::Mount), compiler.options.no_pivot) {
+            (true, false) => Op::Pivot,
+            (true, true) => Op::MoveRoot,
+            (false, _) => Op::Chroot,
+        },
         late_propagation: propagation.filter(|(kind, _)| *kind == libc::MS_SHARED),
     };
     if clone.is_new(Kind::Mount) {
@@ -205,7 +212,7 @@ pub fn plan_entry(tree: &Tree, compiler: &mut Compiler) {
     if tree.readonly_root {
         compiler.child_at("/root/readonly", ChildOp::Rootfs(Op::ReadonlyRoot));
     }
-    compiler.child(ChildOp::Rootfs(if tree.pivot { Op::Pivot } else { Op::Chroot }));
+    compiler.child(ChildOp::Rootfs(tree.entry.clone()));
     // pivot_root(2) refuses a shared root.
     if let Some((kind, recursive)) = tree.late_propagation {
         compiler.child_at(

@@ -74,7 +74,7 @@ const CHANGES: &[Change] = &[
     ("/linux/maskedPaths", r#"["/proc/keys", "/a"]"#, &["mount"]),
     ("/linux/readonlyPaths", r#"["/proc/sys", "/b"]"#, &["mount"]),
     ("/linux/devices", r#"[{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229}]"#, &[]),
-    ("/linux/devices", r#"[{"path": "/dev/null", "type": "p"}]"#, &[]),
+    ("/linux/devices", r#"[{"path": "/dev/pipe", "type": "p"}]"#, &[]),
     ("/linux/memoryPolicy", r#"{"mode": "MPOL_BIND", "nodes": "0-1"}"#, &[]),
     ("/linux/personality", r#"{"domain": "LINUX32"}"#, &[]),
 ];

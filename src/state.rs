@@ -248,7 +248,7 @@ impl StateDir {
         rustix::fs::renameat(&self.fd, TEMPORARY, &self.fd, FILE).os(message)
     }
 
-    /// Notes, apart from the record, which cgroup was made for the container.
+    /// Notes, apart from the record, which cgroup will be made for the container.
     pub fn note_cgroup(&self, directory: &Path) -> Result<()> {
         rustix::fs::symlinkat(directory, &self.fd, CGROUP).os(|| "cannot note the cgroup")
     }

@@ -265,3 +265,18 @@ fn the_state_file_keeps_its_format() {
     report(&compare(&folder().join("state.json"), &text).err().into_iter().collect::<Vec<_>>());
     assert_eq!(state::parse(text.as_bytes()).unwrap(), record);
 }
+
+/// Newcomers learn from the example in the documentation.
+#[test]
+fn the_documentation_shows_a_real_plan() {
+    let text = std::fs::read_to_string(folder().join("../../docs/architecture.md")).unwrap();
+    let plan = std::fs::read_to_string(folder().join("plans/spec.txt")).unwrap();
+    let plan = plan.replace("golden", "web");
+    let example =
+        text.split("```text\ncontainer web\n").nth(1).unwrap().split("```").next().unwrap();
+    for line in example.lines() {
+        let line = line.split(" -- ").next().unwrap().trim_end();
+        let is_gap = line.is_empty() || line.trim() == "...";
+        assert!(is_gap || plan.lines().any(|real| real == line), "{line:?} is not in\n{plan}");
+    }
+}

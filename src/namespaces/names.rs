@@ -58,7 +58,7 @@ fn plan_sysctl(key: &str, value: &str, clone: &CloneSet, compiler: &mut Compiler
     };
     match sysctl_namespace(&path) {
         None => compiler.fault(
-            Error::new(format!("sysctl {key:?} is not separate kernel namespace: it would change the host"))
+            Error::new(format!("sysctl {key:?} is not in a separate kernel namespace: it would change the host"))
                 .at(pointer.clone())
                 .hint("only net.*, fs.mqueue.*, kernel.domainname and the System V IPC parameters are namespaced"),
         ),

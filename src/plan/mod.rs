@@ -107,9 +107,9 @@ pub enum ParentOp {
     Receive(Message),
     /// Write uid_map and gid_map of the child's user namespace.
     MapIds(namespaces::IdMaps),
-    /// Attributes that only a process outside the user namespace may set.
+    /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).
     OomScoreAdj(i32),
-    /// As above.
+    /// Set init's resource limits (prlimit(2)).
     Rlimits(Vec<process::Rlimit>),
     /// Move a network interface of the host into the container.
     MoveInterface(namespaces::Interface),

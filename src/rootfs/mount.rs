@@ -3,8 +3,9 @@
 //! Bind mounts are opened, and given all their attributes, by the runtime
 //! before the clone: it can reach sources that a user namespace's root cannot,
 //! and a missing source costs no container. New file systems are made by init,
-//! so that they belong to its namespaces. Either way a mount is finished while
-//! it is still detached; attaching it is the last thing that happens.
+//! so that they belong to its namespaces: with one mount(2) where nothing has to
+//! happen in between. Any other mount is finished while it is still detached;
+//! attaching it is the last thing that happens.
 
 use super::copyup;
 use super::devices::EMPTY_BOTH;

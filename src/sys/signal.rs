@@ -4,8 +4,8 @@ use nix::sys::signal::SigSet;
 use rustix::io::Errno;
 
 /// Gives every signal in `ignored` (bit n - 1 is signal n) its default
-/// disposition and unblocks all: neither Rust's ignored SIGPIPE nor anything
-/// the caller had reaches the container. Handlers end with execve anyway.
+/// disposition and unblocks all: nothing the caller had ignored or blocked
+/// reaches the container. Handlers end with execve anyway.
 pub fn reset_signals(ignored: u64) -> Result<(), Errno> {
     for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
         // The system call itself: libc keeps two signals from its callers.

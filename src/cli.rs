@@ -5,12 +5,7 @@ use std::path::PathBuf;
 
 /// hako (箱): an OCI container runtime
 #[derive(Debug, Parser)]
-#[command(
-    name = "hako",
-    disable_version_flag = true,
-    disable_help_subcommand = true,
-    args_override_self = true
-)]
+#[command(name = "hako", disable_version_flag = true, args_override_self = true)]
 pub struct Cli {
     /// Options of every command
     #[command(flatten)]
@@ -25,6 +20,7 @@ pub struct Cli {
 
 /// Options that may stand before and after the command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Directory for the state of containers [default: /run/hako, or $XDG_RUNTIME_DIR/hako]
     #[arg(long, global = true, value_name = "DIR")]
@@ -32,8 +28,14 @@ pub struct Global {
     /// File for messages, instead of standard error
     #[arg(long, global = true, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// Format of messages
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    /// Format of messages: text or json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_possible_values = true
+    )]
     pub log_format: LogFormat,
     /// Tell more
     #[arg(long, global = true)]
@@ -44,7 +46,7 @@ pub struct Global {
     /// Ignore failures that an unprivileged user cannot avoid: true, false or auto
     #[arg(
         long, global = true, value_name = "WHEN", num_args = 0..=1, require_equals = true,
-        default_value = "auto", default_missing_value = "true"
+        hide_possible_values = true, default_value = "auto", default_missing_value = "true"
     )]
     pub rootless: Rootless,
 }
@@ -109,7 +111,7 @@ pub struct Bundle {
     /// Configuration file [default: config.json in the bundle]
     #[arg(short = 'f', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Put a writable layer over the rootfs: on a tmpfs, or in DIR
+    /// Put a writable layer over the rootfs: on a tmpfs, or with =DIR in DIR
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub overlay: Option<String>,
     /// With --overlay: a further read-only layer above the rootfs, topmost first
@@ -191,8 +193,8 @@ pub struct Delete {
 /// `hako list`
 #[derive(Debug, Args)]
 pub struct List {
-    /// Format of the list
-    #[arg(short, long, default_value = "table")]
+    /// Format of the list: table or json
+    #[arg(short, long, default_value = "table", hide_possible_values = true)]
     pub format: ListFormat,
     /// Print ids only
     #[arg(short, long)]
@@ -225,8 +227,8 @@ pub struct Explain {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub bundle: Bundle,
-    /// Format of the plan
-    #[arg(long, default_value = "text")]
+    /// Format of the plan: text or json
+    #[arg(long, default_value = "text", hide_possible_values = true)]
     pub format: ExplainFormat,
 }
 

@@ -99,10 +99,11 @@ pub fn check_terminal(plan: &Plan, args: &cli::Create, foreground: bool) -> Resu
     }
 }
 
-/// There is no way yet for anyone but root.
-fn refuse_unprivileged() -> Result<()> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
+/// Who creates the container. There is no way yet for anyone but root.
+fn privileged_user() -> Result<u32> {
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        return Ok(user.as_raw());
     }
     Err(Error::new("hako cannot make containers without root yet").hint("run it with sudo"))
 }
@@ -114,13 +115,13 @@ pub fn create(
     args: &cli::Create,
     inherited: Inherited,
 ) -> Result<Created> {
-    refuse_unprivileged()?;
+    let owner = privileged_user()?;
     let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let prepared = spawn::prepare(&plan)?;
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
-    let mut record = new_record(&plan);
+    let mut record = new_record(&plan, owner);
     let mut rollback = Rollback {
         directory: &directory,
         plan: &plan,
@@ -169,13 +170,13 @@ pub fn create(
     }
 }
 
-fn new_record(plan: &Plan) -> Record {
+fn new_record(plan: &Plan, owner: u32) -> Record {
     Record {
         version: Record::VERSION,
         identity: plan.identity.clone(),
         rootfs: rootfs_path(plan),
         created: timestamp(),
-        owner: rustix::process::geteuid().as_raw(),
+        owner,
         init: None,
         cgroup: cgroups::Record::foresee(&plan.cgroup),
         own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),

@@ -230,13 +230,12 @@ impl Mount {
                 return Ok(existing);
             }
         }
-        let target = if directory {
-            root.create_directory(destination)?
-        } else {
-            root.create_file(destination)?
-        };
-        self.refuse_procfs(&target)?;
-        Ok(target)
+        if let Some(existing) = root.lookup(destination)? {
+            self.refuse_procfs(&existing)?;
+            return Ok(existing);
+        }
+        // Nothing can be made in a procfs.
+        if directory { root.make_directory(destination) } else { root.make_file(destination) }
     }
 
     /// A link of the image can lead any destination into /proc.

@@ -74,16 +74,26 @@ impl Root {
     pub fn create_directory(&self, path: &Path) -> Result<OwnedFd> {
         match self.lookup(path)? {
             Some(fd) => Ok(fd),
-            None => self.create(path, &mut 0),
+            None => self.make_directory(path),
         }
     }
 
     /// Opens the file `path`, creating an empty one (mode 0644), with its
     /// directory, if there is nothing.
     pub fn create_file(&self, path: &Path) -> Result<OwnedFd> {
-        if let Some(fd) = self.lookup(path)? {
-            return Ok(fd);
+        match self.lookup(path)? {
+            Some(fd) => Ok(fd),
+            None => self.make_file(path),
         }
+    }
+
+    /// Creates a directory that is known to be missing.
+    pub fn make_directory(&self, path: &Path) -> Result<OwnedFd> {
+        self.create(path, &mut 0)
+    }
+
+    /// Creates a file that is known to be missing.
+    pub fn make_file(&self, path: &Path) -> Result<OwnedFd> {
         // A dangling link: the file belongs where it points to.
         let path = &self.follow_dangling(path)?;
         let (parent, name) = self.create_parent(path)?;

@@ -47,7 +47,6 @@ impl Foreground {
     /// Blocks all signals and, as a `subreaper` (PR_SET_CHILD_SUBREAPER(2const)),
     /// becomes the parent of the orphans of the container.
     pub fn new(subreaper: bool) -> Result<Self> {
-        sys::keep_exit_statuses().os(|| "cannot set the disposition of SIGCHLD")?;
         let all = SigSet::all();
         all.thread_swap_mask(SigmaskHow::SIG_SETMASK).os(|| "cannot block signals")?;
         let signals = SignalFd::with_flags(&all, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)

@@ -50,7 +50,7 @@ fn run() -> u8 {
     }
 }
 
-/// The first line of what is wrong; the rest of it is what `--help` says.
+/// What is wrong; the usage that follows it is what `--help` shows.
 fn wrong_usage(usage: &clap::Error) -> Error {
     let text = usage.render().to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());

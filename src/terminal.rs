@@ -122,7 +122,8 @@ impl Terminal {
         if !kind.is_file() && !kind.is_char_device() {
             return Err(Error::new("/dev/console of the image is neither a file nor a device"));
         }
-        let tree = rootfs::open_tree(&self.slave).os(|| "cannot clone the terminal's mount")?;
+        let tree =
+            rootfs::clone_tree(&self.slave, false).os(|| "cannot clone the terminal's mount")?;
         rustix::mount::move_mount(&tree, "", &console, "", rootfs::EMPTY_BOTH)
             .os(|| "cannot bind the terminal on /dev/console")
     }

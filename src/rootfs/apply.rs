@@ -1,6 +1,6 @@
 //! How: the steps that assemble the container's file system.
 
-use super::devices::{self, EMPTY_BOTH, open_tree};
+use super::devices::{self, EMPTY_BOTH};
 use super::mount::{Prepared, clone_tree};
 use super::overlay;
 use super::path::{Root, retire};
@@ -165,11 +165,11 @@ fn mask(workspace: &mut Workspace, path: &Path) -> Result<()> {
     let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
     let first = if is_directory { &mut workspace.empty } else { &mut workspace.null };
     let cover = match first {
-        Some(first) => open_tree(first).os(|| "cannot clone a cover")?,
+        Some(first) => clone_tree(first, false).os(|| "cannot clone a cover")?,
         None if is_directory => empty_directory()?,
         None => {
             let null = host_null()?;
-            let cover = open_tree(&null).os(|| "cannot clone /dev/null of the host")?;
+            let cover = clone_tree(&null, false).os(|| "cannot clone /dev/null of the host")?;
             retire(null);
             cover
         }

@@ -1,15 +1,16 @@
 //! Device nodes and the links in `/dev`.
 
+use super::mount::clone_tree;
 use super::path::{Root, retire};
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::mount::MoveMountFlags;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// One device node.
@@ -236,8 +237,8 @@ fn bind_from_host(root: &Root, device: &Device) -> Result<()> {
     accept_existing(device, &host).map_err(|_| {
         Error::new(format!("{} of the host is not {device}", device.path.display()))
     })?;
-    let tree =
-        open_tree(&host).os(|| format!("cannot clone {} of the host", device.path.display()))?;
+    let tree = clone_tree(&host, false)
+        .os(|| format!("cannot clone {} of the host", device.path.display()))?;
     let target = root.create_file(&device.path)?;
     rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot bind device {}", device.path.display()))
@@ -246,14 +247,6 @@ fn bind_from_host(root: &Root, device: &Device) -> Result<()> {
 /// `move_mount` flags for two descriptors and no paths.
 pub const EMPTY_BOTH: MoveMountFlags =
     MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
-
-/// A detached clone of the mount behind `fd`, that file or directory only.
-pub fn open_tree(fd: impl AsFd) -> rustix::io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    rustix::mount::open_tree(fd, "", flags)
-}
 
 /// Links every container has in `/dev`.
 const LINKS: &[(&str, &str)] = &[

@@ -12,8 +12,8 @@ mod plan;
 mod plan_mount;
 
 pub use apply::Workspace;
-pub use devices::{EMPTY_BOTH, open_tree};
-pub use mount::Prepared;
+pub use devices::EMPTY_BOTH;
+pub use mount::{Prepared, clone_tree};
 pub use options::names as mount_options;
 pub use path::{Root, is_on};
 pub use plan::{Op, OverlayRequest, RootSource, Tree, plan_entry, plan_tree};

@@ -32,11 +32,20 @@ fn build_inspector() -> PathBuf {
     let triple = test.ancestors().nth(3).expect("a cargo target directory");
     let target_dir = triple.parent().expect("a cargo target directory");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--package", "hako-inspector", "--target-dir"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "oci-conformance",
+            "--bin",
+            "oci-inspector",
+            "--target-dir",
+        ])
         .arg(target_dir)
         .current_dir(workspace())
         .status()
         .expect("cargo starts");
     assert!(status.success(), "cannot build the inspector");
-    triple.join("release/hako-inspector")
+    triple.join("release/oci-inspector")
 }

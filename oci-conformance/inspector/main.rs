@@ -1,5 +1,5 @@
-//! The eyes of the integration tests: a static program that runs inside a
-//! container and says, in JSON, what the container really got.
+//! The eyes of the tests: a static program that runs inside a container and
+//! says, in JSON, what the container really got.
 //!
 //! A command line is a chain of commands separated by `--`; each prints one
 //! JSON value on one line. A command that fails prints `{"errno": "ENOENT"}`

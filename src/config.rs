@@ -94,7 +94,14 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
     if unknown.len() > MANY {
         warnings.push(format!("config.json: {} more keys are unknown", unknown.len() - MANY));
     }
-    Ok(Config { spec, warnings, faults: required::missing(bytes) })
+    let missing = required::missing(bytes);
+    if missing.pids_limit
+        && let Some(resources) =
+            spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut())
+    {
+        resources.set_pids(None);
+    }
+    Ok(Config { spec, warnings, faults: missing.faults })
 }
 
 /// Notes the paths of keys that no type knows.

@@ -11,7 +11,8 @@ pub struct Host {
     /// Capabilities this process may pass on, as a bit mask.
     pub capabilities: u64,
     hierarchy: OnceCell<Option<PathBuf>>,
-    own_cgroup: OnceCell<PathBuf>,
+    controllers: OnceCell<Vec<String>>,
+    memberships: OnceCell<String>,
 }
 
 impl Host {
@@ -24,7 +25,9 @@ impl Host {
     pub fn example() -> Self {
         let host = Self { capabilities: u64::MAX >> 23, ..Self::default() };
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
-        let _ = host.own_cgroup.set(PathBuf::from("/"));
+        let controllers = "cpuset cpu io memory hugetlb pids rdma misc";
+        let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
+        let _ = host.memberships.set("0::/\n".to_owned());
         host
     }
 
@@ -45,17 +48,41 @@ impl Host {
         })
     }
 
+    /// Controllers at the root of the hierarchy: those that v1 hierarchies do
+    /// not hold. Without a hierarchy there are none.
+    pub fn controllers(&self) -> &[String] {
+        self.controllers.get_or_init(|| {
+            let list = self.cgroup_hierarchy().ok().and_then(|hierarchy| {
+                std::fs::read_to_string(hierarchy.join("cgroup.controllers")).ok()
+            });
+            list.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+        })
+    }
+
+    /// Whether a v1 hierarchy holds a controller of cgroup v2's name.
+    pub fn is_held_by_v1(&self, controller: &str) -> bool {
+        let name = if controller == "io" { "blkio" } else { controller };
+        self.memberships().unwrap_or_default().lines().any(|line| {
+            line.split(':').nth(1).is_some_and(|held| held.split(',').any(|held| held == name))
+        })
+    }
+
     /// The cgroup this process is in, as a path in the hierarchy.
     pub fn own_cgroup(&self) -> Result<&Path> {
-        if let Some(path) = self.own_cgroup.get() {
-            return Ok(path);
+        self.memberships()?
+            .lines()
+            .find_map(|line| line.strip_prefix("0::"))
+            .map(Path::new)
+            .ok_or_else(|| Error::new("/proc/self/cgroup names no cgroup v2"))
+    }
+
+    /// `/proc/self/cgroup` (cgroups(7)).
+    fn memberships(&self) -> Result<&str> {
+        if let Some(text) = self.memberships.get() {
+            return Ok(text);
         }
         let text =
             std::fs::read_to_string("/proc/self/cgroup").os(|| "cannot read /proc/self/cgroup")?;
-        let path = text
-            .lines()
-            .find_map(|line| line.strip_prefix("0::"))
-            .ok_or_else(|| Error::new("/proc/self/cgroup names no cgroup v2"))?;
-        Ok(self.own_cgroup.get_or_init(|| PathBuf::from(path)))
+        Ok(self.memberships.get_or_init(|| text))
     }
 }

@@ -184,6 +184,8 @@ pub struct Parent<'a> {
     pub plan: &'a Plan,
     /// With whom.
     pub spawned: &'a Spawned,
+    /// Where the container is.
+    pub cgroup: &'a CgroupDir,
     /// Where a terminal goes; `None` keeps it for the foreground.
     pub console: Option<&'a DescriptorSocket>,
     /// Where the pid goes.
@@ -219,6 +221,7 @@ impl Parent<'_> {
                 *value,
             ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
+            ParentOp::Limit(setting) => self.cgroup.set(setting),
             ParentOp::MoveInterface(interface) => {
                 let path = format!("/proc/{pid}/ns/net");
                 let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;

@@ -148,12 +148,19 @@ const PARENT: &[Rule<P>] = &[
         is!(P::MoveInterface(_) | P::Hooks(_)),
         "the namespaces are made by init",
     ),
+    (is!(P::Limit(_)), is!(P::Hooks(_)), "hooks see the limits"),
+    (
+        is!(P::Limit(_)),
+        is!(P::Receive(Message::Mounted | Message::Created)),
+        "the rest of the container's set-up is limited, and init does not wait for it",
+    ),
     (is!(P::Hooks(Hook::Prestart)), is!(P::Hooks(Hook::CreateRuntime)), "config.md says so"),
     (is!(P::Hooks(_)), is!(P::Send(Message::Continue)), "init waits for them"),
     (
         is!(P::MapIds(_)
             | P::OomScoreAdj(_)
             | P::Rlimits(_)
+            | P::Limit(_)
             | P::MoveInterface(_)
             | P::Hooks(_)
             | P::ReceiveTerminal

@@ -65,6 +65,23 @@ const CHANGES: &[Change] = &[
     ),
     ("/linux/cgroupsPath", r#""/pod/web""#, &[]),
     ("/linux/cgroupsPath", r#""web""#, &[]),
+    (
+        "/linux/resources",
+        r#"{"memory": {"limit": 64, "swap": 65}, "pids": {"limit": 0}, "cpu": {"shares": 2, "cpus": "0"}}"#,
+        &[],
+    ),
+    (
+        "/linux/resources",
+        r#"{"cpu": {"quota": 5, "burst": 5}, "hugepageLimits": [{"pageSize": "2MB", "limit": 9}],
+            "rdma": {"b": {"hcaHandles": 1}, "a": {"hcaObjects": 1}}}"#,
+        &[],
+    ),
+    (
+        "/linux/resources",
+        r#"{"blockIO": {"weight": 10, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 9}]},
+            "unified": {"memory.high": "1", "cgroup.max.depth": "2", "io.max": "8:0 wiops=2"}}"#,
+        &[],
+    ),
     ("/linux/sysctl", r#"{"net.ipv4.ip_forward": "1", "net.core.somaxconn": "9"}"#, &["network"]),
     ("/linux/sysctl", r#"{"kernel.shmmax": "1", "kernel.sem": "1 2 3 4"}"#, &["ipc"]),
     ("/linux/netDevices", r#"{"a": {}, "b": {"name": "eth0"}, "c": {}, "d": {}}"#, &["network"]),

@@ -23,6 +23,7 @@ mod personality_numa;
 mod printed;
 mod privileges;
 mod process;
+mod resources;
 mod scheduling;
 mod stress;
 mod sysctl;

@@ -83,26 +83,12 @@ impl CgroupDir {
         }
         Ok(())
     }
-
-    fn read(&self, file: &str) -> Result<String> {
-        read_at(&self.fd, file)
-    }
 }
 
 impl AsFd for CgroupDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-fn read_at(directory: impl AsFd, file: &str) -> Result<String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(directory, file, flags, Mode::empty())
-        .os(|| format!("cannot open {file}"))?;
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut std::fs::File::from(fd), &mut text)
-        .os(|| format!("cannot read {file}"))?;
-    Ok(text)
 }
 
 /// Makes `path`, which was missing, and what is missing above it.
@@ -127,7 +113,7 @@ fn make_directories(hierarchy: &Path, path: &Path) -> Result<()> {
 }
 
 /// Directories between the hierarchy and the cgroup, topmost first.
-fn ancestors_below<'a>(hierarchy: &Path, path: &'a Path) -> Vec<&'a Path> {
+pub(super) fn ancestors_below<'a>(hierarchy: &Path, path: &'a Path) -> Vec<&'a Path> {
     let mut list: Vec<&Path> =
         path.ancestors().skip(1).take_while(|ancestor| *ancestor != hierarchy).collect();
     list.reverse();

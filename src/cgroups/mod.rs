@@ -1,7 +1,12 @@
-//! The container's cgroup: where it is, making it, ending what is in it.
+//! The container's cgroup: where it is, making it, its limits, ending what is
+//! in it.
 
+mod controllers;
 mod directory;
 mod plan;
+mod resources;
 
+pub use controllers::Need;
 pub use directory::{CgroupDir, Record};
-pub use plan::{Placement, plan};
+pub use plan::{Placement, missing_controller, plan, plan_limits};
+pub use resources::{Current, IfMissing, Property, PropertyValue, Setting, Table};

@@ -1,8 +1,10 @@
 //! What: the cgroup of the container.
 
+use super::resources::{Current, Setting, Table};
 use crate::error::Error;
-use crate::plan::Compiler;
-use oci_spec::runtime::{Linux, LinuxResources};
+use crate::host::Host;
+use crate::plan::{Compiler, ParentOp};
+use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 
@@ -26,7 +28,6 @@ impl Placement {
 /// Decides where the container is placed: `cgroupsPath`, or next to the
 /// runtime's own cgroup, under the container's id.
 pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
-    refuse_limits(linux.resources().as_ref(), compiler);
     let hierarchy = match compiler.host.cgroup_hierarchy() {
         Ok(path) => path.to_owned(),
         Err(error) => {
@@ -74,44 +75,50 @@ fn check_path(path: &Path, pointer: &str, compiler: &mut Compiler) {
     }
 }
 
-/// What a container gets without any limit: asking for it needs no controller.
-const DEFAULT_SHARES: u64 = 1024;
-
-/// Limits have no implementation yet. Empty objects and the kernel's defaults,
-/// which engines send as a matter of course, ask for nothing.
-fn refuse_limits(resources: Option<&LinuxResources>, compiler: &mut Compiler) {
-    let Some(resources) = resources else { return };
-    let asks = |value: Result<serde_json::Value, serde_json::Error>| match value {
-        Ok(serde_json::Value::Object(fields)) => fields.values().any(asks_for_something),
-        Ok(value) => asks_for_something(&value),
-        Err(_) => true,
-    };
-    let mut cpu = resources.cpu().clone();
-    if let Some(cpu) = cpu.as_mut().filter(|cpu| cpu.shares() == Some(DEFAULT_SHARES)) {
-        cpu.set_shares(None);
+/// Plans the limits: one step of the runtime for each, while init mounts.
+/// They hold before anything of the container runs, and after the clone,
+/// which a limit of no processes would refuse.
+pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
+    let Some(resources) = linux.resources() else { return };
+    if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+        compiler.unsupported("linux.resources.devices".into(), "/linux/resources/devices");
     }
-    let parts = [
-        ("devices", asks(serde_json::to_value(resources.devices()))),
-        ("memory", asks(serde_json::to_value(resources.memory()))),
-        ("cpu", asks(serde_json::to_value(&cpu))),
-        ("pids", asks(serde_json::to_value(resources.pids()))),
-        ("blockIO", asks(serde_json::to_value(resources.block_io()))),
-        ("hugepageLimits", asks(serde_json::to_value(resources.hugepage_limits()))),
-        ("network", asks(serde_json::to_value(resources.network()))),
-        ("rdma", asks(serde_json::to_value(resources.rdma()))),
-        ("unified", asks(serde_json::to_value(resources.unified()))),
-    ];
-    for (name, _) in parts.iter().filter(|(_, asked)| *asked) {
-        compiler
-            .unsupported(format!("linux.resources.{name}"), &format!("/linux/resources/{name}"));
+    let table = Table::new(resources, &Current::default(), "/linux/resources");
+    for fault in table.faults {
+        compiler.fault(fault);
+    }
+    for warning in table.warnings {
+        compiler.warn(warning);
+    }
+    for setting in table.settings {
+        match missing_controller(&setting, compiler.host) {
+            None => compiler.parent_at(setting.pointer.clone(), ParentOp::Limit(setting)),
+            // Nothing was asked for that a cgroup has not anyway.
+            Some(_) if setting.is_default => {}
+            Some(fault) => compiler.fault(fault),
+        }
     }
 }
 
-fn asks_for_something(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Null => false,
-        serde_json::Value::Array(list) => !list.is_empty(),
-        serde_json::Value::Object(fields) => !fields.is_empty(),
-        _ => true,
+/// What is wrong if the hierarchy lacks the controller of a setting.
+pub fn missing_controller(setting: &Setting, host: &Host) -> Option<Error> {
+    let controller = setting.controller()?;
+    if host.controllers().iter().any(|present| present == controller) {
+        return None;
     }
+    let hierarchy = host.cgroup_hierarchy().ok()?;
+    let what = format!("cannot set {}", setting.file);
+    let error = if host.is_held_by_v1(controller) {
+        Error::new(format!(
+            "{what}: a hierarchy of cgroup v1 holds the {controller} controller, cgroup v2 at {} has not got it",
+            hierarchy.display()
+        ))
+        .hint("boot with systemd.unified_cgroup_hierarchy=1 to give all controllers to cgroup v2, or leave the limit out")
+    } else {
+        Error::new(format!("{what}: {} has no {controller} controller", hierarchy.display()))
+            .hint(format!(
+                "its parent may not delegate it to this machine or container, or the kernel is without it (cgroup_disable={controller}, CONFIG_CGROUPS)"
+            ))
+    };
+    Some(error.at(setting.pointer.clone()))
 }

@@ -142,6 +142,7 @@ pub fn create(
                 rollback.cgroup.made = None;
             }
         })?;
+        cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
         let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), inherited)?;
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
@@ -149,6 +150,7 @@ pub fn create(
         Parent {
             plan: &plan,
             spawned,
+            cgroup: &cgroup,
             console: console.as_ref(),
             pid_file: args.pid_file.as_deref(),
             pidfd_socket: pidfd_socket.as_ref(),

@@ -51,6 +51,51 @@ struct Linux<'a> {
     gid_mappings: Option<Vec<Mapping>>,
     #[serde(borrow)]
     devices: Option<Vec<Device<'a>>>,
+    resources: Option<Resources>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Resources {
+    devices: Option<Vec<Rule>>,
+    pids: Option<Pids>,
+    #[serde(rename = "blockIO")]
+    block_io: Option<BlockIo>,
+    hugepage_limits: Option<Vec<Limit>>,
+}
+
+#[derive(Deserialize)]
+struct Rule {
+    allow: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Pids {
+    limit: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BlockIo {
+    weight_device: Option<Vec<Throttle>>,
+    throttle_read_bps_device: Option<Vec<Throttle>>,
+    throttle_write_bps_device: Option<Vec<Throttle>>,
+    #[serde(rename = "throttleReadIOPSDevice")]
+    throttle_read_iops_device: Option<Vec<Throttle>>,
+    #[serde(rename = "throttleWriteIOPSDevice")]
+    throttle_write_iops_device: Option<Vec<Throttle>>,
+}
+
+#[derive(Deserialize)]
+struct Throttle {
+    major: Option<IgnoredAny>,
+    minor: Option<IgnoredAny>,
+    rate: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Limit {
+    limit: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -93,14 +138,16 @@ impl<'de> Visitor<'de> for Object {
     }
 }
 
-/// Everything required that `bytes`, a configuration the types have taken,
-/// leaves out.
-pub fn missing(bytes: &[u8]) -> Vec<Error> {
+/// Everything that `bytes`, a configuration the types have taken, leaves out.
+pub fn missing(bytes: &[u8]) -> Missing {
+    let mut missing = Missing::default();
     let document: Document = match serde_json::from_slice(bytes) {
         Ok(document) => document,
-        Err(error) => return vec![super::wrong_value(bytes, &error)],
+        Err(error) => {
+            missing.faults.push(super::wrong_value(bytes, &error));
+            return missing;
+        }
     };
-    let mut missing = Missing::default();
     if let Some(process) = &document.process {
         for (index, limit) in process.rlimits.iter().flatten().enumerate() {
             let pointer = format!("/process/rlimits/{index}");
@@ -123,19 +170,54 @@ pub fn missing(bytes: &[u8]) -> Vec<Error> {
                 missing.require(&pointer, &[("major", &device.major), ("minor", &device.minor)]);
             }
         }
+        if let Some(resources) = &linux.resources {
+            missing.require_resources(resources);
+        }
     }
-    missing.faults
+    missing
 }
 
-#[derive(Default)]
-struct Missing {
-    faults: Vec<Error>,
+/// What is left out.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// What is required.
+    pub faults: Vec<Error>,
+    /// A limit of processes: its absence means none, not 0.
+    pub pids_limit: bool,
 }
 
 impl Missing {
     fn require(&mut self, pointer: &str, fields: &[(&str, &Option<IgnoredAny>)]) {
         for (name, _) in fields.iter().filter(|(_, value)| value.is_none()) {
             self.faults.push(Error::new(format!("{name} is missing")).at(pointer));
+        }
+    }
+
+    fn require_resources(&mut self, resources: &Resources) {
+        let base = "/linux/resources";
+        self.pids_limit = resources.pids.as_ref().is_some_and(|pids| pids.limit.is_none());
+        for (index, rule) in resources.devices.iter().flatten().enumerate() {
+            self.require(&format!("{base}/devices/{index}"), &[("allow", &rule.allow)]);
+        }
+        for (index, limit) in resources.hugepage_limits.iter().flatten().enumerate() {
+            self.require(&format!("{base}/hugepageLimits/{index}"), &[("limit", &limit.limit)]);
+        }
+        let Some(io) = &resources.block_io else { return };
+        for (index, device) in io.weight_device.iter().flatten().enumerate() {
+            let pointer = format!("{base}/blockIO/weightDevice/{index}");
+            self.require(&pointer, &[("major", &device.major), ("minor", &device.minor)]);
+        }
+        for (name, list) in [
+            ("throttleReadBpsDevice", &io.throttle_read_bps_device),
+            ("throttleWriteBpsDevice", &io.throttle_write_bps_device),
+            ("throttleReadIOPSDevice", &io.throttle_read_iops_device),
+            ("throttleWriteIOPSDevice", &io.throttle_write_iops_device),
+        ] {
+            for (index, device) in list.iter().flatten().enumerate() {
+                let fields =
+                    [("major", &device.major), ("minor", &device.minor), ("rate", &device.rate)];
+                self.require(&format!("{base}/blockIO/{name}/{index}"), &fields);
+            }
         }
     }
 
@@ -165,6 +247,7 @@ mod tests {
             ]}
         }"#;
         let pointers: Vec<_> = missing(config)
+            .faults
             .into_iter()
             .map(|fault| (fault.message, fault.pointer.unwrap()))
             .collect();

@@ -14,7 +14,7 @@ mod suggest;
 pub use compile::{Compiler, Options, compile, needs_namespace};
 pub use suggest::closest;
 
-use crate::cgroups::Placement;
+use crate::cgroups::{self, Placement};
 use crate::hooks::Hooks;
 use crate::namespaces::{self, CloneSet};
 use crate::process;
@@ -46,6 +46,8 @@ pub struct Plan {
     pub identity: Identity,
     /// Where the container's processes are placed.
     pub cgroup: Placement,
+    /// Controllers that are enabled for it if possible.
+    pub controllers: Vec<String>,
     /// How the init process is cloned.
     pub clone: CloneSet,
     /// What the runtime process does after the clone, in order.
@@ -58,6 +60,17 @@ pub struct Plan {
     pub hooks: Hooks,
     /// Things worth telling that are no faults.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Controllers without which limits could not be set.
+    pub fn needed_controllers(&self) -> Vec<cgroups::Need> {
+        let settings = self.parent.iter().filter_map(|step| match &step.op {
+            ParentOp::Limit(setting) if !setting.is_default => Some(setting),
+            _ => None,
+        });
+        settings.filter_map(cgroups::Need::of).collect()
+    }
 }
 
 /// One thing to do, and the place in `config.json` that asked for it.
@@ -111,6 +124,8 @@ pub enum ParentOp {
     OomScoreAdj(i32),
     /// Set init's resource limits (prlimit(2)).
     Rlimits(Vec<process::Rlimit>),
+    /// Set a file of the container's cgroup.
+    Limit(cgroups::Setting),
     /// Move a network interface of the host into the container.
     MoveInterface(namespaces::Interface),
     /// Run the hooks of one kind in the runtime's namespaces.

@@ -11,6 +11,7 @@ impl fmt::Display for Plan {
         writeln!(f, "container {}", self.identity.id)?;
         writeln!(f, "  bundle      {}", self.identity.bundle.display())?;
         writeln!(f, "  cgroup      {}", self.cgroup.directory().display())?;
+        writeln!(f, "  controllers {}", self.controllers.join(" "))?;
         writeln!(f, "  namespaces  {}", self.namespaces())?;
         writeln!(f, "  program     {}", self.process.args.join(" "))?;
         for warning in &self.warnings {
@@ -112,6 +113,7 @@ impl fmt::Display for ParentOp {
             ParentOp::Rlimits(limits) => {
                 write!(f, "rlimits {}", crate::process::rlimit_list(limits))
             }
+            ParentOp::Limit(setting) => write!(f, "set {setting}"),
             ParentOp::MoveInterface(interface) => {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }

@@ -1,0 +1,188 @@
+//! How: giving a cgroup its controllers, and setting its files.
+
+use super::directory::{CgroupDir, ancestors_below};
+use super::{IfMissing, Placement, Setting};
+use crate::error::{Context, Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// A controller that a limit needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Its name.
+    pub controller: String,
+    /// JSON pointer to the limit.
+    pub pointer: String,
+}
+
+impl Need {
+    /// What a setting needs.
+    pub fn of(setting: &Setting) -> Option<Self> {
+        let controller = setting.controller()?.to_owned();
+        Some(Self { controller, pointer: setting.pointer.clone() })
+    }
+}
+
+/// Why a cgroup's children do not have a controller.
+struct Refusal {
+    controller: String,
+    directory: PathBuf,
+    /// `None`: the directory has not got it itself.
+    errno: Option<Errno>,
+}
+
+impl CgroupDir {
+    /// Enables `wanted` controllers downwards, from the root of the hierarchy
+    /// to this cgroup. Engines and their tools read the accounting of all, so
+    /// all are wanted; only those that a limit needs must be there.
+    pub fn enable(&self, placement: &Placement, wanted: &[String], needed: &[Need]) -> Result<()> {
+        let mut missing = wanted.to_vec();
+        self.forget_present(&mut missing)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let path = placement.directory();
+        let mut ancestors = vec![placement.hierarchy.as_path()];
+        ancestors.extend(ancestors_below(&placement.hierarchy, &path));
+        let mut refusals = Vec::new();
+        for ancestor in ancestors {
+            enable_below(ancestor, &missing, &mut refusals);
+        }
+        self.forget_present(&mut missing)?;
+        let Some(need) = needed.iter().find(|need| missing.contains(&need.controller)) else {
+            return Ok(());
+        };
+        let refusal = refusals.iter().find(|refusal| refusal.controller == need.controller);
+        Err(not_delegated(need, refusal, &path).at(need.pointer.clone()))
+    }
+
+    fn forget_present(&self, controllers: &mut Vec<String>) -> Result<()> {
+        let present = self.read("cgroup.controllers")?;
+        controllers.retain(|wanted| !present.split_whitespace().any(|name| name == wanted));
+        Ok(())
+    }
+
+    /// Makes a setting.
+    pub fn set(&self, setting: &Setting) -> Result<()> {
+        if setting.check_usage {
+            self.check_usage(setting)?;
+        }
+        let refused = match self.write(&setting.file, &setting.value) {
+            Err(Errno::NOENT) => match &setting.if_missing {
+                IfMissing::Skip => Ok(()),
+                IfMissing::Write { file, value } => self.write(file, value),
+                IfMissing::Fail => Err(Errno::NOENT),
+            },
+            written => written,
+        };
+        refused.map_err(|errno| self.explain_refusal(setting, errno))
+    }
+
+    /// A limit below what is in use would have the kernel kill.
+    fn check_usage(&self, setting: &Setting) -> Result<()> {
+        let usage = self.read("memory.current")?;
+        match (usage.trim().parse::<u64>(), setting.value.parse::<u64>()) {
+            (Ok(usage), Ok(limit)) if usage > limit => {
+                Err(Error::new(format!("rejecting memory limit {limit}: {usage} bytes are in use"))
+                    .hint("memory.checkBeforeUpdate asks for this check"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file of the cgroup.
+    pub(super) fn write(&self, file: &str, value: &str) -> rustix::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self, file, flags, Mode::empty())?;
+        rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes())).map(drop)
+    }
+
+    fn explain_refusal(&self, setting: &Setting, errno: Errno) -> Error {
+        let error = Error::os(format!("cannot set {} to {}", setting.file, setting.value), errno);
+        match errno {
+            Errno::NOENT if setting.file.starts_with("hugetlb.") => {
+                error.hint(format!("the sizes of huge pages here are {}", self.huge_page_sizes()))
+            }
+            Errno::NOENT => error.hint("this kernel has no such file for a cgroup"),
+            Errno::INVAL | Errno::RANGE | Errno::OVERFLOW => {
+                error.hint("the kernel does not take this value")
+            }
+            Errno::NODEV | Errno::NXIO => error.hint("there is no such device"),
+            Errno::BUSY => error.hint("the cgroup's processes or children are in the way"),
+            Errno::PERM | Errno::ACCESS | Errno::ROFS => {
+                error.hint("the cgroup belongs to somebody else, or is mounted read-only")
+            }
+            _ => error,
+        }
+    }
+
+    fn huge_page_sizes(&self) -> String {
+        let mut list = String::new();
+        let directory = rustix::fs::Dir::read_from(self).into_iter().flatten().flatten();
+        for entry in directory {
+            let name = entry.file_name().to_string_lossy();
+            let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.split_once('.'));
+            if let Some((size, "max")) = size {
+                let _ = write!(list, "{}{size}", if list.is_empty() { "" } else { ", " });
+            }
+        }
+        list
+    }
+}
+
+/// Enables what `directory` can give to its children, one by one, so that a
+/// refused one does not hold up the others.
+fn enable_below(directory: &Path, wanted: &[String], refusals: &mut Vec<Refusal>) {
+    let list = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let (available, enabled) = (list("cgroup.controllers"), list("cgroup.subtree_control"));
+    let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+    let control = directory.join("cgroup.subtree_control");
+    for name in wanted.iter().filter(|name| !has(&enabled, name)) {
+        let refused = match has(&available, name) {
+            false => Some(None),
+            true => std::fs::write(&control, format!("+{name}"))
+                .err()
+                .map(|error| Some(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+        };
+        if let Some(errno) = refused {
+            let (controller, directory) = (name.clone(), directory.to_owned());
+            refusals.push(Refusal { controller, directory, errno });
+        }
+    }
+}
+
+fn not_delegated(need: &Need, refusal: Option<&Refusal>, path: &Path) -> Error {
+    let controller = &need.controller;
+    let Some(Refusal { directory, errno, .. }) = refusal else {
+        return Error::new(format!("cgroup {} has no {controller} controller", path.display()))
+            .hint("another process has taken it away: try again");
+    };
+    let place = directory.display();
+    let message = format!("cgroup {place} does not delegate the {controller} controller");
+    let Some(errno) = errno else {
+        return Error::new(message).hint(format!("it has not got it itself: {controller} must be in the cgroup.subtree_control of its parent; under systemd, with Delegate={controller} for the unit"));
+    };
+    let error = Error::os(message, *errno);
+    match *errno {
+        Errno::BUSY => error.hint(format!("it has processes of its own: move them to a child, or choose a cgroupsPath elsewhere; then echo +{controller} > {place}/cgroup.subtree_control")),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => error.hint(format!("as root: echo +{controller} > {place}/cgroup.subtree_control; under systemd, Delegate={controller} for the unit")),
+        _ => error.hint(format!("echo +{controller} > {place}/cgroup.subtree_control shows the same refusal")),
+    }
+}
+
+impl CgroupDir {
+    /// Reads a file of the cgroup.
+    pub fn read(&self, file: &str) -> Result<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self, file, flags, Mode::empty())
+            .os(|| format!("cannot open {file}"))?;
+        let mut text = Vec::with_capacity(256);
+        rustix::io::retry_on_intr(|| {
+            rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text))
+        })
+        .os(|| format!("cannot read {file}"))?;
+        String::from_utf8(text).map_err(|_| Error::new(format!("{file} is no text")))
+    }
+}

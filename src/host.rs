@@ -13,6 +13,7 @@ pub struct Host {
     hierarchy: OnceCell<Option<PathBuf>>,
     controllers: OnceCell<Vec<String>>,
     memberships: OnceCell<String>,
+    initial_user_namespace: OnceCell<bool>,
 }
 
 impl Host {
@@ -27,6 +28,7 @@ impl Host {
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
         let controllers = "cpuset cpu io memory hugetlb pids rdma misc";
         let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
+        let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
         host
     }
@@ -74,6 +76,14 @@ impl Host {
             .find_map(|line| line.strip_prefix("0::"))
             .map(Path::new)
             .ok_or_else(|| Error::new("/proc/self/cgroup names no cgroup v2"))
+    }
+
+    /// Whether privileges here are privileges over the machine.
+    pub fn is_in_initial_user_namespace(&self) -> bool {
+        // PROC_USER_INIT_INO of linux/nsfs.h.
+        const INITIAL: u64 = 0xEFFF_FFFD;
+        let examine = || rustix::fs::stat("/proc/self/ns/user").map(|stat| stat.st_ino);
+        *self.initial_user_namespace.get_or_init(|| examine().is_ok_and(|inode| inode == INITIAL))
     }
 
     /// `/proc/self/cgroup` (cgroups(7)).

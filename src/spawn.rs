@@ -222,6 +222,7 @@ impl Parent<'_> {
             ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
             ParentOp::Limit(setting) => self.cgroup.set(setting),
+            ParentOp::Devices(devices) => self.cgroup.set_devices(devices),
             ParentOp::MoveInterface(interface) => {
                 let path = format!("/proc/{pid}/ns/net");
                 let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;

@@ -198,7 +198,6 @@ fn configurations_of_engines_compile() {
         let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         for (place, key) in [
             ("/linux", "seccomp"),
-            ("/linux", "resources"),
             ("/linux", "mountLabel"),
             ("/process", "apparmorProfile"),
             ("/process", "selinuxLabel"),

@@ -148,9 +148,9 @@ const PARENT: &[Rule<P>] = &[
         is!(P::MoveInterface(_) | P::Hooks(_)),
         "the namespaces are made by init",
     ),
-    (is!(P::Limit(_)), is!(P::Hooks(_)), "hooks see the limits"),
+    (is!(P::Limit(_) | P::Devices(_)), is!(P::Hooks(_)), "hooks see the limits"),
     (
-        is!(P::Limit(_)),
+        is!(P::Limit(_) | P::Devices(_)),
         is!(P::Receive(Message::Mounted | Message::Created)),
         "the rest of the container's set-up is limited, and init does not wait for it",
     ),
@@ -161,6 +161,7 @@ const PARENT: &[Rule<P>] = &[
             | P::OomScoreAdj(_)
             | P::Rlimits(_)
             | P::Limit(_)
+            | P::Devices(_)
             | P::MoveInterface(_)
             | P::Hooks(_)
             | P::ReceiveTerminal

@@ -1,7 +1,7 @@
 //! Configurations that engines have written, in ../bundles: each compiles, and each runs over a
 //! root file system of ours.
 
-use hako_integration::{Bundle, Runtime, Value, each, find_mount, json, mount_at};
+use hako_integration::{Bundle, Runtime, Value, cgroup_dir, each, find_mount, json, mount_at};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,6 @@ fn load(hako: &Runtime, file: &Path) -> Bundle {
     bundle.config = serde_json::from_str(&text).expect("a config is JSON");
     let places = [
         "/linux/seccomp",
-        "/linux/resources",
         "/linux/mountLabel",
         "/process/apparmorProfile",
         "/process/selinuxLabel",
@@ -33,7 +32,22 @@ fn load(hako: &Runtime, file: &Path) -> Bundle {
             bundle.remove(place);
         }
     }
+    strip_limits(&mut bundle);
     bundle
+}
+
+/// Removes the limits whose controllers this host does not give to cgroup v2. Device rules stay.
+fn strip_limits(bundle: &mut Bundle) {
+    let present = fs::read_to_string(cgroup_dir("/").join("cgroup.controllers")).unwrap();
+    for (field, controller) in
+        [("memory", "memory"), ("cpu", "cpu"), ("pids", "pids"), ("blockIO", "io")]
+    {
+        let pointer = format!("/linux/resources/{field}");
+        let is_there = present.split_whitespace().any(|name| name == controller);
+        if !is_there && !bundle.get(&pointer).is_null() {
+            bundle.remove(&pointer);
+        }
+    }
 }
 
 #[test]

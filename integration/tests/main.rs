@@ -3,6 +3,7 @@
 mod bundles;
 mod cli;
 mod damaged_state;
+mod device_rules;
 mod devices;
 mod errors_config;
 mod errors_exec;

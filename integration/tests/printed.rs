@@ -97,8 +97,6 @@ fn run_example(hako: &Runtime, bundle: &mut Bundle, text: &str) -> Value {
     bundle.config = serde_json::from_str(text).expect("an example is JSON");
     bundle.set("/process/terminal", false).set("/process/args", ["/bin/inspector"]);
     bundle.set("/linux/cgroupsPath", cgroup);
-    // Limits need controllers that the host may not have.
-    bundle.set("/linux/resources", json!({}));
     hako.run(bundle).ok().json()
 }
 

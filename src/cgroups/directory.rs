@@ -140,8 +140,11 @@ impl Record {
     /// Ends every process in the cgroup and removes it, if hako made it.
     /// A cgroup that is already gone is fine.
     pub fn destroy(&self) -> Result<()> {
-        let Some(made) = &self.made else { return Ok(()) };
         let path = self.placement.directory();
+        let Some(made) = &self.made else {
+            give_back(&path);
+            return Ok(());
+        };
         match rustix::fs::rmdir(&path) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(_) => {
@@ -178,6 +181,19 @@ impl Record {
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         Ok(pids)
+    }
+}
+
+/// Leaves a cgroup that was there before without hako's device rules: whoever
+/// uses it next has others. As far as that is possible; they deny, and do not
+/// allow.
+fn give_back(path: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else { return };
+    let cgroup = CgroupDir { fd };
+    let is_populated = |events: String| events.lines().any(|line| line == "populated 1");
+    if cgroup.read("cgroup.events").is_ok_and(|events| !is_populated(events)) {
+        let _ = cgroup.forget_devices();
     }
 }
 

@@ -2,11 +2,13 @@
 //! in it.
 
 mod controllers;
+mod devices;
 mod directory;
 mod plan;
 mod resources;
 
 pub use controllers::Need;
+pub use devices::{Access, Devices, Kind, Rule};
 pub use directory::{CgroupDir, Record};
-pub use plan::{Placement, missing_controller, plan, plan_limits};
+pub use plan::{Placement, missing_controller, plan, plan_devices, plan_limits};
 pub use resources::{Current, IfMissing, Property, PropertyValue, Setting, Table};

@@ -1,5 +1,6 @@
 //! What: the cgroup of the container.
 
+use super::devices::Devices;
 use super::resources::{Current, Setting, Table};
 use crate::error::Error;
 use crate::host::Host;
@@ -80,9 +81,6 @@ fn check_path(path: &Path, pointer: &str, compiler: &mut Compiler) {
 /// which a limit of no processes would refuse.
 pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
     let Some(resources) = linux.resources() else { return };
-    if resources.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
-        compiler.unsupported("linux.resources.devices".into(), "/linux/resources/devices");
-    }
     let table = Table::new(resources, &Current::default(), "/linux/resources");
     for fault in table.faults {
         compiler.fault(fault);
@@ -97,6 +95,28 @@ pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
             Some(_) if setting.is_default => {}
             Some(fault) => compiler.fault(fault),
         }
+    }
+}
+
+/// Plans which devices the container may use. Without rules it is those of
+/// every container: nothing that a node in the image could name.
+pub fn plan_devices(linux: &Linux, compiler: &mut Compiler) {
+    let pointer = "/linux/resources/devices";
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_deref());
+    let rules = rules.unwrap_or_default();
+    let (devices, faults) = Devices::new(rules);
+    for (index, fault) in faults {
+        compiler.fault(fault.below(&format!("{pointer}/{index}")));
+    }
+    if !compiler.host.is_in_initial_user_namespace() {
+        if !rules.is_empty() && !devices.allow_all() {
+            compiler.warn("linux.resources.devices: not enforced, since that takes privilege outside this user namespace; the kernel lets nobody make device nodes in it");
+        }
+        return;
+    }
+    match rules {
+        [] => compiler.parent(ParentOp::Devices(devices)),
+        _ => compiler.parent_at(pointer, ParentOp::Devices(devices)),
     }
 }
 

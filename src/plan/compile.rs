@@ -173,6 +173,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
     cgroups::plan_limits(linux, &mut compiler);
+    cgroups::plan_devices(linux, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);

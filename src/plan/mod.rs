@@ -126,6 +126,8 @@ pub enum ParentOp {
     Rlimits(Vec<process::Rlimit>),
     /// Set a file of the container's cgroup.
     Limit(cgroups::Setting),
+    /// Decide which devices the container may use.
+    Devices(cgroups::Devices),
     /// Move a network interface of the host into the container.
     MoveInterface(namespaces::Interface),
     /// Run the hooks of one kind in the runtime's namespaces.

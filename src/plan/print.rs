@@ -114,6 +114,7 @@ impl fmt::Display for ParentOp {
                 write!(f, "rlimits {}", crate::process::rlimit_list(limits))
             }
             ParentOp::Limit(setting) => write!(f, "set {setting}"),
+            ParentOp::Devices(devices) => devices.fmt(f),
             ParentOp::MoveInterface(interface) => {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }

@@ -2,6 +2,7 @@
 //! neither rustix nor nix offers. Borrowed descriptors in, owned ones out.
 
 mod auxv;
+mod bpf;
 mod child;
 mod clone;
 mod entry;
@@ -17,6 +18,9 @@ mod schedule;
 mod signal;
 
 pub use auxv::executed_descriptor;
+pub use bpf::{
+    attach_device_program, detach_device_program, find_device_program, load_device_program,
+};
 pub use child::{keep_exit_statuses, pidfd_send_signal};
 pub use clone::{Clone3, Cloned, clone3};
 pub use entry::prepare_process;

@@ -1,0 +1,134 @@
+//! Rules as a program for the kernel (`BPF_PROG_TYPE_CGROUP_DEVICE`).
+//!
+//! It goes through the rules from the last to the first and keeps the accesses
+//! that no rule has decided yet: a rule that denies one of them ends it, one
+//! that allows them takes them away. When none is left, all are allowed.
+
+use super::{Access, Devices, Kind, Rule};
+
+/// One instruction of eBPF (`struct bpf_insn` of linux/bpf.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instruction {
+    /// Operation.
+    pub code: u8,
+    /// Destination and source, four bits each.
+    pub registers: u8,
+    /// Added to an address, or to the place of the next instruction.
+    pub offset: i16,
+    /// A constant.
+    pub immediate: i32,
+}
+
+// Operations, of the instruction set's document in the kernel. "W" is 32 bits.
+/// dst = *(u32 *)(src + offset)
+pub(super) const LOAD: u8 = 0x61;
+/// dst = immediate (W)
+pub(super) const SET: u8 = 0xb4;
+/// dst = src (W)
+pub(super) const COPY: u8 = 0xbc;
+/// dst &= immediate (W)
+pub(super) const AND: u8 = 0x54;
+/// dst >>= immediate (W)
+pub(super) const SHIFT: u8 = 0x74;
+/// if dst != immediate (W) jump
+pub(super) const JUMP_NE: u8 = 0x56;
+/// if dst & immediate (W) jump
+pub(super) const JUMP_ANY: u8 = 0x46;
+/// jump
+pub(super) const JUMP: u8 = 0x05;
+/// end with r0
+pub(super) const EXIT: u8 = 0x95;
+
+/// `struct bpf_cgroup_dev_ctx`: access in the high half of the first number,
+/// kind in the low one; then major and minor.
+const CONTEXT: u8 = 1;
+const RESULT: u8 = 0;
+const KIND: u8 = 2;
+const ACCESS: u8 = 3;
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+/// The kernel's numbers (`BPF_DEVCG_DEV_*`).
+pub(super) const fn kind_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::Block => 1,
+        Kind::Char => 2,
+    }
+}
+
+impl Instruction {
+    /// As the kernel lays it out.
+    pub fn to_bytes(self) -> [u8; 8] {
+        let [a, b] = self.offset.to_ne_bytes();
+        let [c, d, e, f] = self.immediate.to_ne_bytes();
+        [self.code, self.registers, a, b, c, d, e, f]
+    }
+}
+
+/// A destination and a source, in the order of the machine's bit fields.
+const fn both(destination: u8, source: u8) -> u8 {
+    if cfg!(target_endian = "little") {
+        destination | source << 4
+    } else {
+        destination << 4 | source
+    }
+}
+
+const fn of(destination: u8) -> u8 {
+    both(destination, 0)
+}
+
+fn instruction(code: u8, registers: u8, offset: i16, immediate: u32) -> Instruction {
+    Instruction { code, registers, offset, immediate: immediate as i32 }
+}
+
+/// The program for some rules.
+pub fn compile(devices: &Devices) -> Vec<Instruction> {
+    let load = |register: u8, offset: i16| instruction(LOAD, both(register, CONTEXT), offset, 0);
+    let mut program = vec![
+        load(KIND, 0),
+        instruction(COPY, both(ACCESS, KIND), 0, 0),
+        instruction(AND, of(KIND), 0, 0xffff),
+        instruction(SHIFT, of(ACCESS), 0, 16),
+        load(MAJOR, 4),
+        load(MINOR, 8),
+        // Asking for nothing is allowed.
+        instruction(JUMP_NE, of(ACCESS), 2, 0),
+    ];
+    end(true, &mut program);
+    for rule in devices.rules.iter().rev() {
+        add(rule, &mut program);
+    }
+    end(devices.allow_others, &mut program);
+    program
+}
+
+fn end(allow: bool, program: &mut Vec<Instruction>) {
+    program.push(instruction(SET, of(RESULT), 0, u32::from(allow)));
+    program.push(instruction(EXIT, 0, 0, 0));
+}
+
+fn add(rule: &Rule, program: &mut Vec<Instruction>) {
+    let mut body = Vec::new();
+    let access = rule.access.0;
+    match (rule.allow, rule.access == Access::ALL) {
+        (_, true) => {}
+        (true, false) => {
+            body.push(instruction(AND, of(ACCESS), 0, !access));
+            body.push(instruction(JUMP_NE, of(ACCESS), 2, 0));
+        }
+        (false, false) => {
+            body.push(instruction(JUMP_ANY, of(ACCESS), 1, access));
+            body.push(instruction(JUMP, 0, 2, 0));
+        }
+    }
+    end(rule.allow, &mut body);
+    let fields = [(KIND, rule.kind.map(kind_number)), (MAJOR, rule.major), (MINOR, rule.minor)];
+    let tests: Vec<_> =
+        fields.iter().filter_map(|(register, wanted)| Some((*register, (*wanted)?))).collect();
+    for (index, (register, wanted)) in tests.iter().enumerate() {
+        let rest = tests.len() - index - 1 + body.len();
+        program.push(instruction(JUMP_NE, of(*register), rest as i16, *wanted));
+    }
+    program.extend(body);
+}

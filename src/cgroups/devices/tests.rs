@@ -1,0 +1,179 @@
+use super::program::{
+    AND, COPY, EXIT, Instruction, JUMP, JUMP_ANY, JUMP_NE, LOAD, SET, SHIFT, compile, kind_number,
+};
+use super::*;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+/// What a process asks for.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    kind: Kind,
+    major: u32,
+    minor: u32,
+    access: Access,
+}
+
+/// What the kernel does with a program.
+fn run(program: &[Instruction], request: Request) -> bool {
+    let context =
+        [request.access.0 << 16 | kind_number(request.kind), request.major, request.minor];
+    let mut registers = [u32::MAX; 16];
+    let mut next = 0_usize;
+    loop {
+        let Instruction { code, registers: both, offset, immediate } = program[next];
+        let (low, high) = (usize::from(both & 15), usize::from(both >> 4));
+        let (to, from) = if cfg!(target_endian = "little") { (low, high) } else { (high, low) };
+        let (value, constant) = (registers[to], immediate as u32);
+        next += 1;
+        let jumps = match code {
+            LOAD => {
+                assert_eq!(from, 1, "not the context");
+                registers[to] = context[offset as usize / 4];
+                continue;
+            }
+            COPY => {
+                registers[to] = registers[from];
+                continue;
+            }
+            SET => {
+                registers[to] = constant;
+                continue;
+            }
+            AND => {
+                registers[to] &= constant;
+                continue;
+            }
+            SHIFT => {
+                registers[to] >>= constant;
+                continue;
+            }
+            EXIT => return registers[0] == 1,
+            JUMP => true,
+            JUMP_NE => value != constant,
+            JUMP_ANY => value & constant != 0,
+            code => panic!("unknown instruction {code:#x}"),
+        };
+        assert!(offset > 0, "the verifier wants to see an end");
+        if jumps {
+            next += offset as usize;
+        }
+    }
+}
+
+/// What the rules mean: the last one that fits decides, for each access.
+fn means(allow_others: bool, rules: &[Rule], request: Request) -> bool {
+    [Access::MAKE, Access::READ, Access::WRITE]
+        .into_iter()
+        .filter(|bit| request.access.contains(*bit))
+        .all(|bit| {
+            let fits = |rule: &&Rule| {
+                rule.kind.is_none_or(|kind| kind == request.kind)
+                    && rule.major.is_none_or(|major| major == request.major)
+                    && rule.minor.is_none_or(|minor| minor == request.minor)
+                    && rule.access.contains(bit)
+            };
+            rules.iter().rfind(fits).map_or(allow_others, |rule| rule.allow)
+        })
+}
+
+fn rule() -> impl Strategy<Value = Rule> {
+    let kind = prop::option::of(prop_oneof![Just(Kind::Block), Just(Kind::Char)]);
+    let number = || prop::option::weighted(0.6, prop_oneof![0..3_u32, Just(u32::MAX)]);
+    (any::<bool>(), kind, number(), number(), 0..8_u32).prop_map(
+        |(allow, kind, major, minor, access)| Rule {
+            allow,
+            kind,
+            major,
+            minor,
+            access: Access(access),
+        },
+    )
+}
+
+fn requests() -> impl Iterator<Item = Request> {
+    let numbers = [0, 1, 2, 3, u32::MAX];
+    let devices = numbers.into_iter().flat_map(move |major| numbers.map(|minor| (major, minor)));
+    devices.flat_map(|(major, minor)| {
+        [Kind::Block, Kind::Char].into_iter().flat_map(move |kind| {
+            (0..8).map(move |access| Request { kind, major, minor, access: Access(access) })
+        })
+    })
+}
+
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    config
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn programs_do_what_rules_mean(rules in prop::collection::vec(rule(), 0..12), all in any::<Option<bool>>()) {
+        let mut devices = Devices { allow_others: false, rules: Vec::new() };
+        let first = all.map(|allow| Rule { allow, kind: None, major: None, minor: None, access: Access::ALL });
+        for rule in first.iter().chain(&rules) {
+            devices.add(*rule);
+        }
+        let program = compile(&devices);
+        for request in requests() {
+            let meant = means(all == Some(true), &rules, request);
+            prop_assert_eq!(means(devices.allow_others, &devices.rules, request), meant, "simplified: {} for {:?}", devices, request);
+            prop_assert_eq!(run(&program, request), meant, "{} for {:?}", devices, request);
+        }
+    }
+}
+
+fn devices(rules: serde_json::Value) -> Devices {
+    let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(rules).unwrap();
+    let (devices, faults) = Devices::new(&rules);
+    assert!(faults.is_empty(), "{faults:?}");
+    devices
+}
+
+#[test]
+fn rules_without_effect_are_dropped() {
+    use serde_json::json;
+    let nothing = json!({"allow": false, "access": "rwm"});
+    let zero = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+    let fuse = json!({"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"});
+    let defaults = "deny all devices; allow those of every container";
+    assert_eq!(devices(json!([])).to_string(), defaults);
+    assert_eq!(devices(json!([nothing, nothing])).to_string(), defaults);
+    let docker = devices(json!([nothing, zero, fuse, nothing, zero, fuse]));
+    assert_eq!(docker.rules.len(), 11, "{docker}");
+    let privileged = devices(json!([nothing, zero, {"allow": true, "access": "rwm"}]));
+    assert!(privileged.allow_all(), "{privileged}");
+    let but = devices(json!([{"allow": true}, {"allow": false, "type": "b"}]));
+    assert_eq!(
+        but.to_string(),
+        "allow all devices; deny b *:* rwm; allow those of every container"
+    );
+    let order = devices(json!([
+        {"allow": true, "type": "b", "major": 8, "access": "r"},
+        {"allow": false, "type": "b", "major": 8, "minor": 1, "access": "rw"},
+    ]));
+    assert!(
+        order.to_string().starts_with("deny all devices; allow b 8:* r; deny b 8:1 rw; allow"),
+        "{order}"
+    );
+}
+
+#[test]
+fn what_is_no_rule_is_a_fault() {
+    use serde_json::json;
+    for (rule, field) in [
+        (json!({"allow": true, "type": "p"}), "type"),
+        (json!({"allow": true, "major": -2}), "major"),
+        (json!({"allow": true, "minor": 4_294_967_296_u64}), "minor"),
+        (json!({"allow": true, "access": "rx"}), "access"),
+    ] {
+        let rules: Vec<LinuxDeviceCgroup> = serde_json::from_value(json!([rule])).unwrap();
+        let (_, faults) = Devices::new(&rules);
+        assert_eq!(faults[0].1.pointer.as_deref(), Some(field), "{rule}");
+    }
+}

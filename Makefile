@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit bench fuzz lint install uninstall clean help
+.PHONY: all build demo test unit guest bench fuzz lint install uninstall clean help
 
 all: build
 
@@ -38,6 +38,9 @@ test: ## run every test there is (needs root)
 unit: ## run the tests that need no root
 	@integration/setup.sh build
 	$(CARGO) test --workspace --exclude hako-integration
+
+guest: ## build the guest in which limits and systemd are tested, if it is not there (needs root)
+	@integration/vm/build
 
 bench: build ## measure hako beside crun, runc and a hand-written floor (needs root; RUNS=100)
 	@integration/setup.sh bench

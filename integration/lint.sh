@@ -7,9 +7,11 @@ cargo fmt --all --check
 # Not a member of the workspace.
 cargo fmt --manifest-path integration/fuzz/Cargo.toml --check
 cargo clippy --quiet --workspace --all-targets -- -D warnings
+# Not a test that cargo runs of itself.
+cargo clippy --quiet --package hako-integration --test unified -- -D warnings
 
 for tool in 'cargo-deny cargo deny --log-level error check bans licenses sources' \
-    'shellcheck shellcheck integration/*.sh .ci/run'; do
+    'shellcheck shellcheck integration/*.sh integration/vm/build integration/vm/run integration/vm/test .ci/run'; do
     # shellcheck disable=SC2086 # the first word is the program to look for, the rest the command
     set -- $tool
     if command -v "$1" >/dev/null; then

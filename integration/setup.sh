@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is needed and missing.
 #
-#   setup.sh build|demo|test|bench|fuzz
+#   setup.sh build|demo|test|guest|bench|fuzz
 #
 # On Debian and its relatives, as root, with apt-get; elsewhere it says what to install. It changes
 # nothing when nothing is missing.
@@ -37,6 +37,12 @@ runc|runc|runc|runc|runc
 ip|iproute2|iproute|iproute2|iproute2
 newuidmap|uidmap|shadow-utils|shadow|shadow-uidmap
 unshare|util-linux|util-linux|util-linux|util-linux
+mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap
+patchelf|patchelf|patchelf|patchelf|patchelf
+cpio|cpio|cpio|cpio|cpio
+mke2fs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
+xz|xz-utils|xz|xz|xz
+taskset|util-linux|util-linux|util-linux|taskset
 TABLE
 }
 
@@ -91,11 +97,13 @@ check_rust() {
 }
 
 build='cc make libc.a'
+guest='mmdebstrap patchelf cpio mke2fs xz taskset unshare' # for integration/vm, and called by it
 # shellcheck disable=SC2086 # lists of words
 case ${1-} in
 build) check_rust && check_packages $build ;;
 demo) check_packages busybox ;;
 test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare ;;
+guest) check_packages $guest ;;
 bench) check_packages $build strace crun runc ;;
 fuzz) check_rust && check_packages $build c++ ;;
 *)

@@ -23,13 +23,14 @@ step() {
     summary+=("$(printf '%-24s %-6s %4d s' "$name" "$verdict" $((SECONDS - begin)))")
     while read -r line; do
         summary+=("    $line")
-    done < <(grep '^test result:' "$logs/log")
+    done < <(grep -E '^(test result:|vm/test:)' "$logs/log")
     [ "$verdict" = ok ]
 }
 
-integration_tests() {
+# without_leaks COMMAND...: fails too when the tests leave something behind.
+without_leaks() {
     integration/leaks.sh save "$logs/before" || return
-    cargo test --package hako-integration
+    "$@"
     local result=$?
     integration/leaks.sh compare "$logs/before" && return $result
 }
@@ -39,7 +40,8 @@ step 'release build' cargo build --release --package hako
 if [ $failed = 0 ]; then
     step 'format, clippy, scripts' integration/lint.sh
     step 'unit tests' cargo test --workspace --exclude hako-integration
-    step 'integration tests' integration_tests
+    step 'integration tests' without_leaks cargo test --package hako-integration
+    step 'unified cgroups, systemd' without_leaks integration/vm/test
     step 'syscall budget' cargo run --quiet --release --package hako-bench -- --budget
 fi
 

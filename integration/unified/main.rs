@@ -1,0 +1,6 @@
+//! Tests that need a host whose one cgroup hierarchy is a unified v2 with the
+//! controllers cpu, io, memory and pids, and systemd as pid 1. `vm/test` runs
+//! them here if this is such a host, and in the guest otherwise.
+
+mod stock;
+mod world;

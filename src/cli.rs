@@ -1,5 +1,9 @@
 //! The command line: types only.
 
+mod exec;
+
+pub use exec::{Exec, User};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -86,6 +90,8 @@ pub enum Command {
     Delete(Delete),
     /// Create and start a container, and wait for it
     Run(Run),
+    /// Execute another program in a container
+    Exec(Exec),
     /// List containers
     List(List),
     /// Write an example config.json; with --rootless, one for an unprivileged user
@@ -134,13 +140,21 @@ pub struct Create {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub bundle: Bundle,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub channels: Channels,
+}
+
+/// What a new process shares with the caller besides the standard streams.
+#[derive(Debug, Clone, Args)]
+pub struct Channels {
     /// Unix socket that receives the terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that receives a pidfd of the first process
+    /// Unix socket that receives a pidfd of the process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// File that receives the pid of the first process
+    /// File that receives the pid of the process
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     /// Pass this many file descriptors on, from number 3

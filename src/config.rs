@@ -43,6 +43,21 @@ pub fn load(path: &Path) -> Result<Config> {
     parse(&read(path)?)
 }
 
+/// Reads a file with the object "process" of a configuration alone.
+///
+/// # Errors
+/// As [`load`]; pointers lead into that file.
+pub fn load_process(path: &Path) -> Result<Config> {
+    const BEFORE: &[u8] = br#"{"ociVersion": "1.3.0", "process": "#;
+    let bytes = read(path)?;
+    parse(&[BEFORE, &bytes, b"}"].concat()).map_err(|error| in_process_file(error, path))
+}
+
+/// Says that an error is about such a file.
+pub fn in_process_file(error: Error, path: &Path) -> Error {
+    error.in_document(&path.display().to_string(), "/process")
+}
+
 /// Reads a regular file of reasonable size. A FIFO would block for ever, a
 /// device could deliver for ever.
 pub fn read(path: &Path) -> Result<Vec<u8>> {

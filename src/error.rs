@@ -19,8 +19,11 @@ pub struct Error {
     pub message: String,
     /// The kernel's answer, when a system call failed.
     pub errno: Option<i32>,
-    /// JSON pointer (RFC 6901) into `config.json`.
+    /// JSON pointer (RFC 6901) into `config.json`, or into `document`.
     pub pointer: Option<String>,
+    /// The file that `pointer` leads into, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
     /// What the reader can do about it.
     pub hint: Option<String>,
     /// Further faults of the same configuration, reported together.
@@ -35,6 +38,7 @@ impl Error {
             message: message.into(),
             errno: None,
             pointer: None,
+            document: None,
             hint: None,
             others: Vec::new(),
         }
@@ -67,6 +71,19 @@ impl Error {
             Some(part) => format!("{pointer}/{part}"),
             None => pointer.to_owned(),
         });
+        self
+    }
+
+    /// Says that pointers lead into another document than `config.json`, in
+    /// which `prefix` is missing.
+    #[must_use]
+    pub fn in_document(mut self, document: &str, prefix: &str) -> Self {
+        self.document = Some(document.to_owned());
+        self.pointer = self
+            .pointer
+            .map(|pointer| pointer.strip_prefix(prefix).map_or(pointer.clone(), str::to_owned));
+        self.others =
+            self.others.into_iter().map(|other| other.in_document(document, prefix)).collect();
         self
     }
 

@@ -23,6 +23,8 @@ pub struct Init<'p> {
     pub plan: &'p Plan,
     /// What was opened for each step of the plan.
     pub opened: Vec<Opened>,
+    /// A pidfd of the container to enter.
+    pub container: Option<OwnedFd>,
     /// The child's end of the connection.
     pub socket: Socket,
     /// Where `start` will knock; `None` for `run`.
@@ -90,7 +92,7 @@ impl Running<'_> {
                 None => Err(Error::new("the runtime sent no network namespace")),
             },
             ChildOp::Namespace(op) => {
-                op.apply(opened.namespace.as_ref())?;
+                op.apply(opened.namespace.as_ref().or(self.init.container.as_ref()))?;
                 match op {
                     // A change of credentials forgets the death signal.
                     NamespaceOp::BecomeUser { .. } | NamespaceOp::Join(_) => die_with_parent(),
@@ -160,6 +162,7 @@ impl Running<'_> {
         std::mem::take(&mut self.workspace).forget();
         self.terminal = None;
         self.init.opened.clear();
+        self.init.container = None;
         let mut kept: Vec<BorrowedFd> = self.init.preserved.iter().map(AsFd::as_fd).collect();
         kept.push(self.init.socket.as_fd());
         kept.extend(self.init.gate.as_ref().map(AsFd::as_fd));

@@ -41,11 +41,12 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
+    let failure = commands::failure_status(cli.command.as_ref());
     match commands::run(cli, inherited, &report) {
         Ok(status) => status,
         Err(error) => {
             report.error(&error);
-            FAILURE
+            failure
         }
     }
 }

@@ -181,7 +181,9 @@ fn one_line(text: &str) -> String {
 }
 
 fn add_advice(text: &mut String, error: &Error) {
-    let pointer = error.pointer.as_ref().map(|pointer| format!("config.json: {pointer}"));
+    let pointer = error.pointer.as_ref().map(|pointer| {
+        format!("{}: {pointer}", error.document.as_deref().unwrap_or("config.json"))
+    });
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
     let parts: Vec<String> =
         [pointer, hint].into_iter().flatten().map(|part| one_line(&part)).collect();

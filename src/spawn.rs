@@ -45,10 +45,12 @@ pub struct Prepared {
     steps: Vec<Opened>,
     before: Vec<(Join, OwnedFd)>,
     user: Option<OwnedFd>,
+    container: Option<OwnedFd>,
 }
 
 /// Opens everything, so that what is missing is found before anything is made.
-pub fn prepare(plan: &Plan) -> Result<Prepared> {
+/// `container` is a pidfd of the init of a container to enter.
+pub fn prepare(plan: &Plan, container: Option<OwnedFd>) -> Result<Prepared> {
     let open = |join: &Join| join.open().map_err(|error| error.at(join.pointer.clone()));
     let mut before = Vec::new();
     for join in &plan.clone.join_before {
@@ -70,7 +72,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared> {
     }
     let user = plan.clone.join_after.iter().find(|join| join.kind == Kind::User);
     let user = user.filter(|_| plan.clone.bridge).map(open).transpose()?;
-    Ok(Prepared { steps, before, user })
+    Ok(Prepared { steps, before, user, container })
 }
 
 /// Clones init into its cgroup. The child never returns from here.
@@ -91,6 +93,9 @@ pub fn spawn(
     for (join, fd) in &prepared.before {
         visit.enter(join, fd).map_err(|error| error.at(join.pointer.clone()))?;
     }
+    if let Some(pidfd) = prepared.container.as_ref().filter(|_| !plan.clone.enter.is_empty()) {
+        visit.enter_container(pidfd, &plan.clone.enter)?;
+    }
     if plan.clone.is_new(Kind::Time) && !plan.clone.has_user_namespace() {
         visit
             .unshare_time(&plan.clone.time_offsets)
@@ -109,7 +114,14 @@ pub fn spawn(
             if let Some(user) = &prepared.user {
                 bridge(user, flags, cgroup, &child_end);
             }
-            init::run(Init { plan, opened: prepared.steps, socket: child_end, gate, preserved })
+            init::run(Init {
+                plan,
+                opened: prepared.steps,
+                container: prepared.container,
+                socket: child_end,
+                gate,
+                preserved,
+            })
         }
         Cloned::Parent { pid, pidfd } => {
             drop(child_end);

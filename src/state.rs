@@ -9,6 +9,7 @@ use crate::cgroups;
 use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks::Hooks;
+use crate::namespaces::Entry;
 use crate::plan::Identity;
 use crate::process::Process;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
@@ -48,6 +49,8 @@ pub struct Record {
     /// Whether the container has a pid namespace of its own, whose end ends
     /// every process in it.
     pub own_pid_namespace: bool,
+    /// How further processes get into its namespaces.
+    pub entry: Entry,
     /// The resolved process.
     pub process: Process,
     /// Hooks still to run.

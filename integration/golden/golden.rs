@@ -256,6 +256,7 @@ fn the_state_file_keeps_its_format() {
         init: Some(InitProcess { pid: 1234, start_time: 5678 }),
         cgroup: cgroups::Record { made: Some(placement.directory()), placement },
         own_pid_namespace: plan.clone.is_new(hako::namespaces::Kind::Pid),
+        entry: plan.entry,
         identity: plan.identity,
         process: plan.process,
         hooks: plan.hooks,

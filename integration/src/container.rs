@@ -79,6 +79,19 @@ impl<'r> Container<'r> {
         self.runtime.command(words).arg(&self.id)
     }
 
+    /// `exec` of the inspector in this container: options, then a chain.
+    #[must_use]
+    pub fn exec(&self, options: &[&str], chain: &str) -> Command {
+        let command = self.runtime.command(&["exec"]).args(options).arg(&self.id);
+        command.arg("/bin/inspector").args(chain.split_whitespace())
+    }
+
+    /// What the inspector's chain sees when it is executed in this container.
+    #[track_caller]
+    pub fn exec_and_ask(&self, options: &[&str], chain: &str) -> Vec<Value> {
+        self.exec(options, chain).output().ok().values()
+    }
+
     /// `start`, which must succeed.
     #[track_caller]
     pub fn start(&self) -> &Self {
@@ -130,10 +143,7 @@ impl<'r> Container<'r> {
         if !readable_within(pidfd, time) {
             return None;
         }
-        let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
-            .expect("the container is our child")?;
-        let code = status.exit_status().map(Exit::Code);
-        code.or_else(|| status.terminating_signal().map(Exit::Signal))
+        exit_of(pidfd)
     }
 
     /// Everything the container has printed on stdout.
@@ -217,4 +227,20 @@ pub struct Made {
     pub stdin: Option<ChildStdin>,
     /// The first process; 0 when it is not known.
     pub pid: u32,
+}
+
+fn exit_of(pidfd: &OwnedFd) -> Option<Exit> {
+    let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)
+        .expect("the process is our child")?;
+    let code = status.exit_status().map(Exit::Code);
+    code.or_else(|| status.terminating_signal().map(Exit::Signal))
+}
+
+/// Waits, as an engine does, for a process that `exec --detach` has left.
+#[track_caller]
+pub fn reap(pid: i32) -> Exit {
+    let pid = Pid::from_raw(pid).expect("a pid");
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("a process");
+    assert!(readable_within(&pidfd, END), "process {pid} does not end");
+    exit_of(&pidfd).expect("an exit status")
 }

@@ -22,8 +22,8 @@ mod seen;
 mod terminal;
 
 pub use bundle::Bundle;
-pub use command::{Command, Running};
-pub use container::{Container, Exit};
+pub use command::{Command, Running, wait_until};
+pub use container::{Container, Exit, reap};
 pub use host::{cgroup_dir, enter_private_network, is_peer};
 pub use output::Output;
 pub use rows::each;

@@ -7,6 +7,8 @@ mod device_rules;
 mod devices;
 mod errors_config;
 mod errors_exec;
+mod exec;
+mod exec_terminal;
 mod foreground;
 mod hooks;
 mod hooks_failing;

@@ -52,10 +52,7 @@ impl Record {
         if self.made.is_some() {
             make_directories(&self.placement.hierarchy, &path)?;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&path, flags, Mode::empty())
-            .os(|| format!("cannot open cgroup {}", path.display()))?;
-        let cgroup = CgroupDir { fd };
+        let cgroup = CgroupDir::open(&path)?;
         if self.made.is_none() {
             cgroup.refuse_foreign(&path)?;
         }
@@ -63,7 +60,41 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Opens the cgroup for another process of the container: one `below` the
+    /// container's; else the container's own; or that of its init, if it has
+    /// moved, because a cgroup that has controllers enabled for its children
+    /// takes no processes (cgroups(7), "no internal processes").
+    pub fn enter(&self, below: Option<&Path>, init: i32) -> Result<CgroupDir> {
+        let own = self.placement.directory();
+        if let Some(below) = below {
+            if below.components().any(|part| part == std::path::Component::ParentDir) {
+                return Err(Error::new(format!("--cgroup {} contains \"..\"", below.display())));
+            }
+            return CgroupDir::open(&own.join(below.strip_prefix("/").unwrap_or(below)));
+        }
+        let cgroup = CgroupDir::open(&own)?;
+        if cgroup.read("cgroup.subtree_control")?.trim().is_empty() {
+            return Ok(cgroup);
+        }
+        let path = format!("/proc/{init}/cgroup");
+        let text = std::fs::read_to_string(&path).os(|| format!("cannot read {path}"))?;
+        let present = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        match Path::new(present).strip_prefix(&self.placement.path) {
+            Ok(below) => CgroupDir::open(&own.join(below)),
+            Err(_) => Ok(cgroup),
+        }
+    }
+}
+
 impl CgroupDir {
+    fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .os(|| format!("cannot open cgroup {}", path.display()))?;
+        Ok(Self { fd })
+    }
+
     fn refuse_foreign(&self, path: &Path) -> Result<()> {
         let events = self.read("cgroup.events")?;
         if events.lines().any(|line| line == "populated 1") {

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// Creates a container and leaves it waiting at its gate.
 pub fn run(session: &Session, args: &cli::Create, inherited: Inherited) -> Result<()> {
     let plan = compile(session, &args.id, &args.bundle, false)?;
-    check_terminal(&plan, args, false)?;
+    check_terminal(plan.process.terminal, &args.channels, false)
+        .map_err(|error| error.at("/process/terminal"))?;
     create(session, plan, args, inherited).map(drop)
 }
 
@@ -86,14 +87,13 @@ fn overlay_request(bundle: &cli::Bundle) -> Result<Option<OverlayRequest>> {
 }
 
 /// A terminal must go somewhere: to a socket, or to the foreground.
-pub fn check_terminal(plan: &Plan, args: &cli::Create, foreground: bool) -> Result<()> {
-    let fault = |message: &str| Err(Error::new(message).at("/process/terminal"));
-    match (plan.process.terminal, &args.console_socket) {
-        (true, None) if !foreground => {
-            fault("cannot allocate tty if hako will detach without setting console socket")
-        }
+pub fn check_terminal(terminal: bool, channels: &cli::Channels, foreground: bool) -> Result<()> {
+    match (terminal, &channels.console_socket) {
+        (true, None) if !foreground => Err(Error::new(
+            "cannot allocate tty if hako will detach without setting console socket",
+        )),
         (false, Some(_)) => {
-            fault("cannot use console socket if hako will not detach or allocate tty")
+            Err(Error::new("cannot use console socket if hako will not detach or allocate tty"))
         }
         _ => Ok(()),
     }
@@ -116,9 +116,11 @@ pub fn create(
     inherited: Inherited,
 ) -> Result<Created> {
     let owner = privileged_user()?;
-    let console = args.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
-    let pidfd_socket = args.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
-    let prepared = spawn::prepare(&plan)?;
+    let console =
+        args.channels.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
+    let pidfd_socket =
+        args.channels.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
+    let prepared = spawn::prepare(&plan, None)?;
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
     let mut record = new_record(&plan, owner);
@@ -127,7 +129,7 @@ pub fn create(
         plan: &plan,
         cgroup: record.cgroup.clone(),
         spawned: None,
-        pid_file: args.pid_file.as_deref(),
+        pid_file: args.channels.pid_file.as_deref(),
         report: session.report,
     };
     let served = (|| {
@@ -152,7 +154,7 @@ pub fn create(
             spawned,
             cgroup: &cgroup,
             console: console.as_ref(),
-            pid_file: args.pid_file.as_deref(),
+            pid_file: args.channels.pid_file.as_deref(),
             pidfd_socket: pidfd_socket.as_ref(),
         }
         .serve()
@@ -182,6 +184,7 @@ fn new_record(plan: &Plan, owner: u32) -> Record {
         init: None,
         cgroup: cgroups::Record::foresee(&plan.cgroup),
         own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),
+        entry: plan.entry.clone(),
         process: plan.process.clone(),
         hooks: plan.hooks.clone(),
     }

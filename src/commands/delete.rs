@@ -75,7 +75,7 @@ fn kill_init(container: &Container) -> Result<()> {
     let mut waiting = [PollFd::new(&pidfd, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&KILL_TIMEOUT))) {
         Ok(0) => Err(Error::new(format!("process {} does not end", init.pid))
-            .hint("it is stuck in the kernel: see /proc/PID/stack")),
+            .hint("it waits for a process that exec put into the container, until that one's parent reaps it; or it is stuck in the kernel: see /proc/PID/stack")),
         result => result.map(drop).os(|| format!("cannot wait for process {}", init.pid)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod explain;
 mod kill;
 mod list;
@@ -89,9 +90,19 @@ impl Container {
 /// How many descriptors the command line passes on.
 pub fn preserved_descriptors(command: &Command) -> u32 {
     match command {
-        Command::Create(create) => create.preserve_fds,
-        Command::Run(run) => run.create.preserve_fds,
+        Command::Create(create) => create.channels.preserve_fds,
+        Command::Run(run) => run.create.channels.preserve_fds,
+        Command::Exec(exec) => exec.channels.preserve_fds,
         _ => 0,
+    }
+}
+
+/// Exit status of a command that failed.
+pub fn failure_status(command: Option<&Command>) -> u8 {
+    match command {
+        // Callers tell it from the program's own.
+        Some(Command::Exec(_)) => 255,
+        _ => 1,
     }
 }
 
@@ -116,6 +127,7 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Kill(args) => kill::run(&session, args).map(|()| 0),
         Command::Delete(args) => delete::run(&session, args).map(|()| 0),
         Command::Run(args) => run::run(&session, args, inherited),
+        Command::Exec(args) => exec::run(&session, args, inherited),
         Command::List(args) => list::run(&session, args).map(|()| 0),
         Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
@@ -137,6 +149,7 @@ fn name(command: &Command) -> (&'static str, &str) {
         Command::Kill(args) => ("kill", &args.id),
         Command::Delete(args) => ("delete", &args.id),
         Command::Run(args) => ("run", &args.create.id),
+        Command::Exec(args) => ("exec", &args.id),
         Command::List(_) => ("list", ""),
         Command::Spec(_) => ("spec", ""),
         Command::Explain(args) => ("explain", &args.id),

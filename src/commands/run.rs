@@ -13,7 +13,8 @@ use std::path::Path;
 pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u8> {
     let args = &locate_bundle(args)?;
     let plan = create::compile(session, &args.create.id, &args.create.bundle, true)?;
-    create::check_terminal(&plan, &args.create, !args.detach)?;
+    create::check_terminal(plan.process.terminal, &args.create.channels, !args.detach)
+        .map_err(|error| error.at("/process/terminal"))?;
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = match args.detach {
         true => None,

@@ -56,6 +56,14 @@ impl Visit {
             .os(|| format!("cannot enter {} namespace {}", join.kind, join.path.display()))
     }
 
+    /// Enters namespaces of the container whose init `pidfd` is.
+    pub fn enter_container(&mut self, pidfd: &OwnedFd, kinds: &[Kind]) -> Result<()> {
+        for kind in kinds {
+            self.remember(*kind)?;
+        }
+        enter_container(pidfd, kinds)
+    }
+
     /// Makes a time namespace for children, with its offsets.
     pub fn unshare_time(&mut self, offsets: &[TimeOffset]) -> Result<()> {
         self.remember(Kind::Time)?;
@@ -105,14 +113,34 @@ pub fn enter_network(namespace: &OwnedFd) -> Result<()> {
     setns(namespace, flag(Kind::Network)).os(|| "cannot enter the network namespace")
 }
 
+/// Enters namespaces of the container whose init `pidfd` is.
+fn enter_container(pidfd: &OwnedFd, kinds: &[Kind]) -> Result<()> {
+    setns(pidfd, flags(kinds)).map_err(|errno| {
+        let error = Error::os(format!("cannot enter {}", super::names(kinds)), errno);
+        match errno {
+            nix::errno::Errno::ESRCH => error.hint("the container has just ended"),
+            _ => error,
+        }
+    })
+}
+
+fn flags(kinds: &[Kind]) -> CloneFlags {
+    kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind))
+}
+
 fn flag(kind: Kind) -> CloneFlags {
     CloneFlags::from_bits_retain(kind.flag() as i32)
 }
 
 impl Op {
-    /// Does the step, as init. `namespace` is what [`Join::open`] returned.
+    /// Does the step, as init. `namespace` is what [`Join::open`] returned, or
+    /// a pidfd of the container to enter.
     pub fn apply(&self, namespace: Option<&OwnedFd>) -> Result<()> {
         match self {
+            Op::Enter(kinds) => match namespace {
+                Some(pidfd) => enter_container(pidfd, kinds),
+                None => Err(Error::new("there is no container to enter")),
+            },
             Op::Join(join) => {
                 let Some(fd) = namespace else {
                     return Err(Error::new(format!("{} was not opened", join.path.display())));
@@ -120,19 +148,15 @@ impl Op {
                 setns(fd, flag(join.kind)).os(|| format!("cannot enter {}", join.path.display()))
             }
             Op::BecomeUser { uid, gid } => become_user(*uid, *gid),
-            Op::Unshare(kinds) => {
-                let flags =
-                    kinds.iter().fold(CloneFlags::empty(), |flags, kind| flags | flag(*kind));
-                unshare(flags).map_err(|errno| {
-                    let error = Error::os("cannot make the namespaces", errno);
-                    match errno {
-                        nix::errno::Errno::ENOSPC => {
-                            error.hint("a limit in /proc/sys/user/max_*_namespaces is reached")
-                        }
-                        _ => error,
+            Op::Unshare(kinds) => unshare(flags(kinds)).map_err(|errno| {
+                let error = Error::os("cannot make the namespaces", errno);
+                match errno {
+                    nix::errno::Errno::ENOSPC => {
+                        error.hint("a limit in /proc/sys/user/max_*_namespaces is reached")
                     }
-                })
-            }
+                    _ => error,
+                }
+            }),
             Op::TimeOffsets(offsets) => write_time_offsets(offsets),
             Op::Loopback => loopback_up(),
             Op::Hostname(name) => rustix::system::sethostname(name.as_bytes())

@@ -13,6 +13,6 @@ pub use id_map::{IdMapping, IdMaps, check_map, is_mapped, plan_id_maps};
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
 pub use plan::{
-    CloneSet, Interface, Join, Kind, Op, TimeOffset, names, plan_clone, plan_entry,
+    CloneSet, Entry, Interface, Join, Kind, Op, TimeOffset, names, plan_clone, plan_entry,
     plan_interfaces, plan_network_entry,
 };

@@ -3,6 +3,7 @@
 use super::id_map::{IdMapping, IdMaps, is_mapped};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
+use crate::rootfs;
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,10 +115,14 @@ pub struct Join {
     pub pointer: String,
 }
 
-/// How init is cloned.
+/// How init is cloned; or, by `exec`, another process of a container.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CloneSet {
+    /// Of a container that exists: entered by the runtime before the clone,
+    /// through the pidfd of its init.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub enter: Vec<Kind>,
     /// Made by clone3 itself.
     pub new: Vec<Kind>,
     /// The network namespace, which takes the kernel longest, is made by the
@@ -187,6 +192,8 @@ pub struct Interface {
 pub enum Op {
     /// Enter a namespace by the descriptor the runtime opened.
     Join(Join),
+    /// Enter namespaces of a container through the pidfd of its init.
+    Enter(Vec<Kind>),
     /// Become this user and group of the new user namespace, with no
     /// supplementary groups where `setgroups` allows that.
     BecomeUser {
@@ -218,6 +225,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Join(join) => write!(f, "join {} namespace {}", join.kind, join.path.display()),
+            Op::Enter(kinds) => write!(f, "enter the container's namespaces: {}", names(kinds)),
             Op::BecomeUser { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
             Op::Unshare(kinds) => write!(f, "new namespaces: {}", names(kinds)),
             Op::TimeOffsets(offsets) => write!(f, "time offsets {}", offset_list(offsets)),
@@ -285,6 +293,7 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
     let network_apart = !new_user && !joined_user && at_clone.contains(&Kind::Network);
     at_clone.retain(|kind| !network_apart || *kind != Kind::Network);
     CloneSet {
+        enter: Vec::new(),
         network_apart,
         bridge: joined_user && at_clone.contains(&Kind::Pid),
         new: at_clone,
@@ -339,14 +348,8 @@ pub fn plan_entry(
             compiler.child_at(join.pointer.clone(), ChildOp::Namespace(Op::Join(join.clone())));
         }
     }
-    if clone.has_user_namespace() {
-        let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| {
-            maps.is_none_or(|maps| is_mapped(list(maps), id))
-        };
-        compiler.child(ChildOp::Namespace(Op::BecomeUser {
-            uid: if mapped(|maps| &maps.uids, 0) { 0 } else { user.0 },
-            gid: if mapped(|maps| &maps.gids, 0) { 0 } else { user.1 },
-        }));
+    if let Some((uid, gid)) = user_inside(clone, maps, user) {
+        compiler.child(ChildOp::Namespace(Op::BecomeUser { uid, gid }));
     }
     let unshared: Vec<Kind> = clone
         .unshare
@@ -368,6 +371,62 @@ pub fn plan_entry(
         compiler.parent(ParentOp::SendNetwork);
     } else {
         plan_loopback(clone, compiler);
+    }
+}
+
+/// Who init is while it sets things up in a user namespace: root, or the
+/// process's user where 0 is not mapped.
+fn user_inside(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32)) -> Option<(u32, u32)> {
+    let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| {
+        maps.is_none_or(|maps| is_mapped(list(maps), id))
+    };
+    clone.has_user_namespace().then(|| {
+        (
+            if mapped(|maps| &maps.uids, 0) { 0 } else { user.0 },
+            if mapped(|maps| &maps.gids, 0) { 0 } else { user.1 },
+        )
+    })
+}
+
+/// How another process gets into the namespaces of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Those that are not the runtime's.
+    pub kinds: Vec<Kind>,
+    /// Who it becomes first in the user namespace, if there is one.
+    pub user: Option<(u32, u32)>,
+}
+
+impl Entry {
+    /// The way into what `clone` makes.
+    pub fn into(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32)) -> Self {
+        Self {
+            kinds: Kind::ALL.into_iter().filter(|kind| !clone.is_inherited(*kind)).collect(),
+            user: user_inside(clone, maps, user),
+        }
+    }
+
+    /// Enters the container whose init is `pid`. First what the runtime's own
+    /// privileges may be needed for, then the user namespace; the mount
+    /// namespace belongs to that. Into a pid namespace come only children.
+    pub fn plan(&self, pid: i32, compiler: &mut Compiler) -> CloneSet {
+        let (enter, kinds): (Vec<_>, Vec<_>) =
+            self.kinds.iter().partition(|kind| **kind == Kind::Pid);
+        let (last, first): (Vec<_>, Vec<_>) =
+            kinds.into_iter().partition(|kind| matches!(kind, Kind::User | Kind::Mount));
+        for kinds in [first, last].into_iter().filter(|kinds| !kinds.is_empty()) {
+            compiler.child(ChildOp::Namespace(Op::Enter(kinds)));
+        }
+        if let Some((uid, gid)) = self.user {
+            compiler.child(ChildOp::Namespace(Op::BecomeUser { uid, gid }));
+        }
+        if !self.kinds.contains(&Kind::Mount) {
+            // The dot makes it the directory that the link in procfs leads to.
+            let root = format!("/proc/{pid}/root/.").into();
+            compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(root)));
+            compiler.child(ChildOp::Rootfs(rootfs::Op::Chroot));
+        }
+        CloneSet { enter, ..CloneSet::default() }
     }
 }
 

@@ -41,11 +41,11 @@ pub struct Compiler<'a> {
     /// What the command line says.
     pub options: &'a Options,
     /// Init gets full capabilities from a new user namespace.
-    user_namespace: bool,
-    parent: Vec<Step<ParentOp>>,
-    child: Vec<Step<ChildOp>>,
+    pub(super) user_namespace: bool,
+    pub(super) parent: Vec<Step<ParentOp>>,
+    pub(super) child: Vec<Step<ChildOp>>,
     faults: Vec<Error>,
-    warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Compiler<'a> {
@@ -130,6 +130,14 @@ impl<'a> Compiler<'a> {
         self.user_namespace
     }
 
+    /// The plan, if nothing is wrong with the configuration.
+    pub(super) fn finish(self, plan: impl FnOnce(Self) -> Plan) -> Result<Plan> {
+        match Error::all(self.faults.clone()) {
+            Some(faults) => Err(faults),
+            None => Ok(plan(self)),
+        }
+    }
+
     /// Escapes a key for use in a JSON pointer (RFC 6901).
     pub fn escape(key: &str) -> String {
         key.replace('~', "~0").replace('/', "~1")
@@ -182,24 +190,20 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     // The process.
     terminal::plan_attach(&process, &mut compiler);
     compiler.child(ChildOp::LetGo);
-    let keyring = (!options.no_new_keyring).then(|| format!("_ses.{}", options.id));
-    process::plan_attributes(&process, compiler.user_namespace, keyring, &mut compiler);
+    process::plan_attributes(&process, compiler.user_namespace, &mut compiler);
     plan_start(&process, &hooks, &mut compiler);
-
-    match Error::all(compiler.faults) {
-        Some(faults) => Err(faults),
-        None => Ok(Plan {
-            identity,
-            cgroup,
-            controllers: host.controllers().to_vec(),
-            clone,
-            parent: compiler.parent,
-            child: compiler.child,
-            process,
-            hooks,
-            warnings: compiler.warnings,
-        }),
-    }
+    compiler.finish(|made| Plan {
+        identity,
+        cgroup,
+        controllers: host.controllers().to_vec(),
+        entry: namespaces::Entry::into(&clone, maps.as_ref(), user),
+        clone,
+        parent: made.parent,
+        child: made.child,
+        process,
+        hooks,
+        warnings: made.warnings,
+    })
 }
 
 /// What only the runtime can do before init enters its root: init waits for it.
@@ -230,7 +234,11 @@ fn plan_runtime_work(
 
 /// The end of both lists: started and executed. Where nothing is left to do for
 /// the runtime, `run` gives the word to start before init is ready to hear it.
-fn plan_start(process: &process::Process, hooks: &hooks::Hooks, compiler: &mut Compiler) {
+pub(super) fn plan_start(
+    process: &process::Process,
+    hooks: &hooks::Hooks,
+    compiler: &mut Compiler,
+) {
     let before = compiler.parent.len();
     let by_parent = process::plan_by_parent(process, compiler);
     if by_parent || !compiler.options.run {

@@ -8,10 +8,12 @@
 //! plan, and nothing on the host changes. `hako explain` prints it.
 
 mod compile;
+mod exec;
 mod print;
 mod suggest;
 
 pub use compile::{Compiler, Options, compile, needs_namespace};
+pub use exec::{Target, compile_exec};
 pub use suggest::closest;
 
 use crate::cgroups::{self, Placement};
@@ -50,6 +52,8 @@ pub struct Plan {
     pub controllers: Vec<String>,
     /// How the init process is cloned.
     pub clone: CloneSet,
+    /// How further processes get into its namespaces.
+    pub entry: namespaces::Entry,
     /// What the runtime process does after the clone, in order.
     pub parent: Vec<Step<ParentOp>>,
     /// What the init process does, in order.

@@ -3,6 +3,7 @@
 use super::capabilities;
 use super::diagnose;
 use super::plan::{Op, Process, Rlimit, User};
+use super::schedule;
 use crate::error::{Context, Error, Result};
 use crate::sys;
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
@@ -35,6 +36,7 @@ impl Op {
             Op::MemoryPolicy(policy) => policy.apply(),
             Op::Personality(persona) => set_personality(*persona),
             Op::Rlimits(limits) => set_rlimits(None, limits),
+            Op::Affinity(list) => schedule::set_affinity(list.as_deref()),
             Op::ResetSignals => reset_signals(),
             Op::NoNewPrivileges => {
                 rustix::thread::set_no_new_privs(true).os(|| "cannot set no_new_privs")

@@ -62,6 +62,32 @@ pub fn plan(
     sets
 }
 
+/// Capabilities that `exec` adds, by names with or without `CAP_`.
+pub fn plan_added(wanted: &[String], compiler: &mut Compiler) -> u64 {
+    let grantable = compiler.grantable_capabilities();
+    let mut added = 0;
+    for name in wanted {
+        let upper = name.to_ascii_uppercase();
+        let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        let mask = format!("CAP_{short}").parse::<Capability>().map_or(0, |known| known.bitmask());
+        if mask & grantable == 0 {
+            compiler.warn(format!("ignoring unknown or unavailable capabilities: [{name}]"));
+        }
+        added |= mask & grantable;
+    }
+    added
+}
+
+impl CapabilitySets {
+    /// Adds capabilities. Inheritable ones are passed to programs that expect
+    /// none: those sets stay as they are.
+    pub fn add(&mut self, mask: u64) {
+        self.bounding |= mask;
+        self.permitted |= mask;
+        self.effective |= mask;
+    }
+}
+
 /// Combinations that capset(2) and prctl(2) would refuse.
 fn check(sets: &CapabilitySets, compiler: &mut Compiler) {
     let mut refuse = |excess: u64, what: &str, set: &str| {

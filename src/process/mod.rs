@@ -4,12 +4,14 @@ mod apply;
 mod capabilities;
 mod diagnose;
 mod elf;
+mod exec;
 mod plan;
 mod schedule;
 
 pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
 pub use capabilities::{CapabilitySets, own_permitted};
 pub use diagnose::explain;
+pub use exec::{Changes, plan_changed, plan_described};
 pub use plan::{
     Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early, plan_no_process,
     plan_process, rlimit_list,

@@ -40,6 +40,8 @@ pub struct Process {
     pub personality: Option<u64>,
     /// CPU lists of `execCPUAffinity`: before and after entering the cgroup.
     pub exec_cpu_affinity: (Option<String>, Option<String>),
+    /// Name of the container's own session keyring.
+    pub session_keyring: Option<String>,
     /// Whether it has a terminal.
     pub terminal: bool,
     /// Initial size of the terminal: columns, rows.
@@ -91,6 +93,9 @@ pub enum Op {
     Personality(u64),
     /// setrlimit(2)
     Rlimits(Vec<Rlimit>),
+    /// Run on these processors only, a list such as `0-3,7`; `None` is all
+    /// that the cgroup has.
+    Affinity(Option<String>),
     /// Reset dispositions and the mask of signals.
     ResetSignals,
     /// prctl(2) `PR_SET_NO_NEW_PRIVS`
@@ -124,6 +129,8 @@ impl fmt::Display for Op {
             Op::MemoryPolicy(policy) => write!(f, "memory policy {policy}"),
             Op::Personality(persona) => write!(f, "personality {persona:#x}"),
             Op::Rlimits(limits) => write!(f, "rlimits {}", rlimit_list(limits)),
+            Op::Affinity(Some(list)) => write!(f, "run on processors {list}"),
+            Op::Affinity(None) => f.write_str("run on all processors of the cgroup"),
             Op::ResetSignals => f.write_str("reset signals"),
             Op::NoNewPrivileges => f.write_str("no_new_privs"),
             Op::BoundingSet(sets) => {
@@ -219,6 +226,7 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
                 compiler,
             ),
         ),
+        session_keyring: session_keyring(compiler),
         terminal: process.terminal().unwrap_or(false),
         console_size: plan_console_size(process, compiler),
     }
@@ -243,9 +251,14 @@ pub fn plan_no_process(compiler: &mut Compiler) -> Process {
         memory_policy: None,
         personality: None,
         exec_cpu_affinity: (None, None),
+        session_keyring: session_keyring(compiler),
         terminal: false,
         console_size: None,
     }
+}
+
+fn session_keyring(compiler: &Compiler) -> Option<String> {
+    (!compiler.options.no_new_keyring).then(|| format!("_ses.{}", compiler.options.id))
 }
 
 /// Labels are not supported yet; a container must not run without them.
@@ -432,15 +445,10 @@ pub fn plan_by_parent(process: &Process, compiler: &mut Compiler) -> bool {
 
 /// Init's steps after the container's root has been entered, up to, but
 /// without, the gate and execve.
-pub fn plan_attributes(
-    process: &Process,
-    user_namespace: bool,
-    keyring: Option<String>,
-    compiler: &mut Compiler,
-) {
+pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut Compiler) {
     let mut step = |pointer: &str, op: Op| compiler.child_at(pointer, ChildOp::Process(op));
-    if let Some(name) = keyring {
-        step("", Op::SessionKeyring(name));
+    if let Some(name) = &process.session_keyring {
+        step("", Op::SessionKeyring(name.clone()));
     }
     if let Some(scheduler) = &process.scheduler {
         step("/process/scheduler", Op::Scheduler(scheduler.clone()));

@@ -249,14 +249,20 @@ impl MemoryPolicy {
 
     /// Applies it to this thread.
     pub fn apply(&self) -> Result<()> {
-        let bits = libc::c_ulong::BITS;
-        let words = self.nodes.iter().max().map_or(0, |highest| highest / bits + 1);
-        let mut mask = vec![0; words as usize];
-        for node in &self.nodes {
-            mask[(node / bits) as usize] |= 1 << (node % bits);
-        }
-        sys::set_mempolicy(self.mode, &mask).os(|| format!("cannot set memory policy {self}"))
+        sys::set_mempolicy(self.mode, &bit_mask(&self.nodes))
+            .os(|| format!("cannot set memory policy {self}"))
     }
+}
+
+/// Numbers as the kernel takes them: lowest in the lowest bit of the first word.
+fn bit_mask(numbers: &[u32]) -> Vec<libc::c_ulong> {
+    let bits = libc::c_ulong::BITS;
+    let words = numbers.iter().max().map_or(0, |highest| highest / bits + 1);
+    let mut mask = vec![0; words as usize];
+    for number in numbers {
+        mask[(number / bits) as usize] |= 1 << (number % bits);
+    }
+    mask
 }
 
 impl fmt::Display for MemoryPolicy {
@@ -303,6 +309,17 @@ pub fn plan_affinity(list: Option<&str>, field: &str, compiler: &mut Compiler) -
         );
     }
     Some(list.to_owned())
+}
+
+/// Restricts this process to the processors of a list that has been checked;
+/// without one, to none but what its cgroup has.
+pub fn set_affinity(list: Option<&str>) -> Result<()> {
+    let cpus = match list {
+        Some(list) => parse_list(list, HIGHEST_CPU).map_err(Error::new)?,
+        None => (0..=HIGHEST_CPU).collect(),
+    };
+    sys::sched_setaffinity(&bit_mask(&cpus))
+        .os(|| format!("cannot run on processors {}", list.unwrap_or("of the cgroup")))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub use mount::{MountAttributes, mount_setattr};
 pub use namespace::{interface_up, namespace_type, set_domainname};
 pub use netlink::netlink_explain;
 pub use numa::set_mempolicy;
-pub use schedule::{SchedulerAttributes, ioprio_set, sched_setattr};
+pub use schedule::{SchedulerAttributes, ioprio_set, sched_setaffinity, sched_setattr};
 pub use signal::reset_signals;
 
 use rustix::io::Errno;

@@ -48,3 +48,16 @@ pub fn ioprio_set(class: u32, priority: u32) -> Result<(), Errno> {
     // SAFETY: takes integers only.
     result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
 }
+
+/// Restricts the calling thread to the processors of a bit mask
+/// (sched_setaffinity(2)). Those that do not exist are ignored.
+///
+/// # Errors
+/// `EINVAL` if none of them is there, or the cgroup has none of them.
+pub fn sched_setaffinity(mask: &[libc::c_ulong]) -> Result<(), Errno> {
+    // SAFETY: `mask` outlives the call, and its length in bytes is given.
+    result(unsafe {
+        libc::syscall(libc::SYS_sched_setaffinity, 0, std::mem::size_of_val(mask), mask.as_ptr())
+    })
+    .map(drop)
+}

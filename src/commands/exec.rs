@@ -1,0 +1,142 @@
+//! `hako exec`: another program in a container.
+
+use super::{Container, Session, create};
+use crate::cli;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::foreground::Foreground;
+use crate::host::Host;
+use crate::plan::{self, Options, Plan, Target};
+use crate::process::{self, Changes};
+use crate::spawn::{self, Inherited, Parent};
+use crate::terminal::DescriptorSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Executes a program. Returns its exit status, or 0 with `--detach`.
+pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<u8> {
+    let container = session.container(&args.id)?;
+    let (pid, pidfd) = open_init(&container)?;
+    let plan = compile(session, &container, pid, args)?;
+    create::check_terminal(plan.process.terminal, &args.channels, !args.detach)?;
+    let console = connect(args.channels.console_socket.as_deref())?;
+    let pidfd_socket = connect(args.channels.pidfd_socket.as_deref())?;
+    let prepared = spawn::prepare(&plan, Some(pidfd))?;
+    let cgroup = container.record.cgroup.enter(args.cgroup.as_deref(), pid)?;
+    // Before the clone, so that no signal and no child's end is missed.
+    let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
+    let directory = container.directory.as_fd();
+    let spawned = spawn::spawn(&plan, prepared, &cgroup, directory, inherited)?;
+    let executed = Parent {
+        plan: &plan,
+        spawned: &spawned,
+        cgroup: &cgroup,
+        console: console.as_ref(),
+        pid_file: args.channels.pid_file.as_deref(),
+        pidfd_socket: pidfd_socket.as_ref(),
+    }
+    .serve()
+    .and_then(|served| spawned.wait_for_execution().map(|()| served));
+    let served = executed.map_err(|error| {
+        spawned.kill();
+        if let Some(file) = &args.channels.pid_file {
+            let _ = std::fs::remove_file(file);
+        }
+        about_request(error, args)
+    })?;
+    session.report.succeeded();
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), served.terminal)?;
+    Ok(status.clamp(0, 255) as u8)
+}
+
+fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
+    let Some(init) = container.record.init else {
+        return Err(Error::new("cannot exec in a container that is still being created"));
+    };
+    match init.open()? {
+        Some(pidfd) => Ok((init.pid, pidfd)),
+        None => Err(Error::new("cannot exec in a stopped container")
+            .hint("its first process has ended, and its namespaces with it")),
+    }
+}
+
+fn connect(path: Option<&Path>) -> Result<Option<DescriptorSocket>> {
+    path.map(DescriptorSocket::connect).transpose()
+}
+
+fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec) -> Result<Plan> {
+    let record = &container.record;
+    let target = Target {
+        identity: record.identity.clone(),
+        pid,
+        entry: record.entry.clone(),
+        cgroup: record.cgroup.placement.clone(),
+        process: record.process.clone(),
+    };
+    let options = Options {
+        id: args.id.clone(),
+        bundle: record.identity.bundle.clone(),
+        run: true,
+        ..Options::default()
+    };
+    let host = Host::probe()?;
+    let plan = match &args.process {
+        None => {
+            let changes = changes(args);
+            plan::compile_exec(
+                &target,
+                |base, compiler| process::plan_changed(base, &changes, compiler),
+                &host,
+                &options,
+            )?
+        }
+        Some(file) => {
+            let document = config::load_process(file)?;
+            for warning in &document.warnings {
+                session.report.warning(warning.clone());
+            }
+            let described = plan::compile_exec(
+                &target,
+                |base, compiler| {
+                    document.faults.iter().for_each(|fault| compiler.fault(fault.clone()));
+                    let mut process = process::plan_described(base, &document.spec, compiler);
+                    process.terminal |= args.tty;
+                    process
+                },
+                &host,
+                &options,
+            );
+            described.map_err(|error| config::in_process_file(error, file))?
+        }
+    };
+    for warning in &plan.warnings {
+        session.report.warning(warning.clone());
+    }
+    Ok(plan)
+}
+
+/// What the request asked for is not to be found in the container's config.json.
+fn about_request(mut error: Error, args: &cli::Exec) -> Error {
+    match &args.process {
+        Some(file) => config::in_process_file(error, file),
+        None => {
+            error.pointer.take_if(|pointer| pointer.starts_with("/process/args"));
+            error
+        }
+    }
+}
+
+fn changes(args: &cli::Exec) -> Changes {
+    Changes {
+        args: args.args.clone(),
+        cwd: args.cwd.clone(),
+        env: args.env.clone(),
+        uid: args.user.map(|user| user.uid),
+        gid: args.user.and_then(|user| user.gid),
+        additional_gids: args.additional_gids.clone(),
+        capabilities: args.cap.clone(),
+        no_new_privileges: args.no_new_privs,
+        terminal: args.tty,
+    }
+}

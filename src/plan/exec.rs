@@ -1,0 +1,77 @@
+//! A container's record + a request -> the plan of another process in it.
+
+use super::compile::{Compiler, Options, plan_start};
+use super::{ChildOp, Identity, Plan};
+use crate::cgroups;
+use crate::error::Result;
+use crate::hooks::Hooks;
+use crate::host::Host;
+use crate::namespaces;
+use crate::process;
+use crate::rootfs;
+use crate::terminal;
+use std::path::PathBuf;
+
+/// A container that another program is executed in.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Id, bundle, annotations.
+    pub identity: Identity,
+    /// Its init.
+    pub pid: i32,
+    /// Its namespaces.
+    pub entry: namespaces::Entry,
+    /// Where the program is placed.
+    pub cgroup: cgroups::Placement,
+    /// The process it was created with.
+    pub process: process::Process,
+}
+
+/// Compiles the execution of another program in a container, from the process
+/// that the container was created with.
+///
+/// # Errors
+/// All faults of the request at once.
+pub fn compile_exec(
+    container: &Target,
+    request: impl FnOnce(&process::Process, &mut Compiler) -> process::Process,
+    host: &Host,
+    options: &Options,
+) -> Result<Plan> {
+    let mut compiler = Compiler::new(host, options);
+    compiler.user_namespace = container.entry.user.is_some();
+    let process = request(&container.process, &mut compiler);
+    let (initial, last) = &process.exec_cpu_affinity;
+
+    if initial.is_some() {
+        let op = process::Op::Affinity(initial.clone());
+        compiler.child_at("/process/execCPUAffinity/initial", ChildOp::Process(op));
+    }
+    process::plan_early(&process, &mut compiler);
+    let clone = container.entry.plan(container.pid, &mut compiler);
+    if process.terminal {
+        compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(PathBuf::from("/"))));
+    }
+    terminal::plan_open(&process, false, &mut compiler);
+    terminal::plan_attach(&process, &mut compiler);
+    if initial.is_some() || last.is_some() {
+        let op = process::Op::Affinity(last.clone());
+        compiler.child_at("/process/execCPUAffinity/final", ChildOp::Process(op));
+    }
+    compiler.child(ChildOp::LetGo);
+    process::plan_attributes(&process, compiler.user_namespace, &mut compiler);
+    let hooks = Hooks::default();
+    plan_start(&process, &hooks, &mut compiler);
+    compiler.finish(|made| Plan {
+        identity: container.identity.clone(),
+        cgroup: container.cgroup.clone(),
+        controllers: Vec::new(),
+        entry: container.entry.clone(),
+        clone,
+        parent: made.parent,
+        child: made.child,
+        process,
+        hooks,
+        warnings: made.warnings,
+    })
+}

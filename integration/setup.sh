@@ -15,7 +15,7 @@ say() { printf 'setup: %s\n' "$*"; }
 # where it came from.
 has() {
     case $1 in
-    libc.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
+    *.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
     busybox) # a static one; Alpine has two
         command -v busybox.static || { command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>'; } ;;
     *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" ;;
@@ -29,6 +29,7 @@ cc|gcc|gcc|gcc|gcc
 c++|g++|gcc-c++|gcc|g++
 make|make|make|make|make
 libc.a|libc6-dev|glibc-static|glibc|musl-dev
+libseccomp.a|libseccomp-dev|libseccomp-static|libseccomp|libseccomp-static
 pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
 busybox|busybox-static|busybox|busybox|busybox-static
 strace|strace|strace|strace|strace
@@ -96,7 +97,7 @@ check_rust() {
     fi
 }
 
-build='cc make libc.a'
+build='cc make libc.a libseccomp.a'
 guest='mmdebstrap patchelf cpio mke2fs xz taskset unshare' # for integration/vm, and called by it
 # shellcheck disable=SC2086 # lists of words
 case ${1-} in

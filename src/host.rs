@@ -1,6 +1,7 @@
 //! Facts about the host, found out once and only when asked for.
 
 use crate::error::{Context, Error, Result};
+use oci_spec::runtime::Arch;
 use rustix::fs::statfs;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 pub struct Host {
     /// Capabilities this process may pass on, as a bit mask.
     pub capabilities: u64,
+    architecture: OnceCell<Arch>,
     hierarchy: OnceCell<Option<PathBuf>>,
     controllers: OnceCell<Vec<String>>,
     memberships: OnceCell<String>,
@@ -22,15 +24,21 @@ impl Host {
         Ok(Self { capabilities: crate::process::own_permitted()?, ..Self::default() })
     }
 
-    /// A made-up machine: privileged, unified cgroup v2, hako in `/`.
+    /// A made-up machine: privileged, x86_64, unified cgroup v2, hako in `/`.
     pub fn example() -> Self {
         let host = Self { capabilities: u64::MAX >> 23, ..Self::default() };
+        let _ = host.architecture.set(Arch::ScmpArchX86_64);
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
         let controllers = "cpuset cpu io memory hugetlb pids rdma misc";
         let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
         let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
         host
+    }
+
+    /// Instruction set of the machine.
+    pub fn architecture(&self) -> Arch {
+        *self.architecture.get_or_init(crate::seccomp::native)
     }
 
     /// Where cgroup v2 is mounted.

@@ -8,12 +8,13 @@ use crate::plan::{ChildOp, Plan, Step};
 use crate::process::Preparation;
 use crate::protocol::{Interruption, Message, Socket};
 use crate::rootfs::{Prepared, Workspace};
+use crate::seccomp::{Filter, Op as SeccompOp};
 use crate::state::ContainerState;
 use crate::sys;
 use crate::terminal::{Op as TerminalOp, Terminal};
 use rustix::fs::Mode;
 use rustix::process::Signal;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
 /// What the child got from its parent's memory.
@@ -25,6 +26,8 @@ pub struct Init<'p> {
     pub opened: Vec<Opened>,
     /// A pidfd of the container to enter.
     pub container: Option<OwnedFd>,
+    /// What restricts the program's system calls.
+    pub filter: Option<Filter>,
     /// The child's end of the connection.
     pub socket: Socket,
     /// Where `start` will knock; `None` for `run`.
@@ -49,6 +52,7 @@ pub fn run(init: Init) -> ! {
         workspace: Workspace::default(),
         process: Preparation::default(),
         terminal: None,
+        listener: None,
         init,
     };
     if let Err(error) = running.run() {
@@ -64,6 +68,7 @@ struct Running<'p> {
     workspace: Workspace,
     process: Preparation,
     terminal: Option<Terminal>,
+    listener: Option<OwnedFd>,
 }
 
 impl Running<'_> {
@@ -108,6 +113,7 @@ impl Running<'_> {
                 }
                 op.apply(&self.init.plan.process, &mut self.process)
             }
+            ChildOp::Seccomp(op) => self.apply_seccomp(op),
             ChildOp::LetGo => self.let_go(),
             ChildOp::Gate => self.pass_gate(),
         }
@@ -182,11 +188,32 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Lets the program inherit what the caller of hako wants it to.
-    fn pass_descriptors(&self) -> Result<()> {
-        for fd in &self.init.preserved {
-            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())
+    fn apply_seccomp(&mut self, op: &SeccompOp) -> Result<()> {
+        match op {
+            SeccompOp::Load(flags) => {
+                // Afterwards, nothing but execve has to be allowed.
+                self.pass_descriptors()?;
+                let Some(filter) = &self.init.filter else {
+                    return Err(Error::new("there is no seccomp filter"));
+                };
+                self.listener = filter.load(*flags)?;
+                Ok(())
+            }
+            SeccompOp::HandOver => {
+                let number = self.listener.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+                self.init.socket.write(Message::Listener, number)?;
+                self.init.socket.wait()
+            }
+        }
+    }
+
+    /// Lets the program inherit what the caller of hako wants it to, once.
+    fn pass_descriptors(&mut self) -> Result<()> {
+        for fd in std::mem::take(&mut self.init.preserved) {
+            rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())
                 .os(|| "cannot pass a descriptor on")?;
+            // It is the program's now.
+            let _ = fd.into_raw_fd();
         }
         Ok(())
     }

@@ -24,8 +24,12 @@ pub mod protocol;
 pub mod report;
 pub mod rootfs;
 pub mod seal;
+pub mod seccomp;
 pub mod spawn;
 pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod terminal;
+
+/// Version of the runtime specification that is implemented.
+pub const SPEC_VERSION: &str = "1.3.0";

@@ -9,6 +9,8 @@
 //! | runs createContainer, pivots         | <- | `Continue`                                      |
 //! | `Created` (`create`): waits at the gate | -> | writes the pid file; `create` returns        |
 //! | hears it when it is ready (`run`)    | <- | `Start`                                         |
+//! | `Listener` + number, with an agent   | -> | hands the filter's listener to the agent        |
+//! | executes the program                 | <- | `Continue`                                      |
 //! | `Failed` + error, at any time        | -> | ends the child, rolls back, prints the error    |
 //! | end of file at any time              | -> | the child is gone: looks for the reason         |
 //! | end of file after the last message   | -> | execve succeeded                                |
@@ -47,6 +49,8 @@ pub enum Message {
     Created,
     /// To the child: execute the program when everything is ready.
     Start,
+    /// To the parent: the filter is loaded; its listener has this number.
+    Listener,
 }
 
 /// What goes over the wire.
@@ -59,8 +63,8 @@ enum Packet {
 /// What arrived with a message.
 #[derive(Debug, Default)]
 pub struct Attachment {
-    /// A pid in the parent's pid namespace.
-    pub pid: Option<i32>,
+    /// A pid in the parent's pid namespace, or a number of a descriptor.
+    pub number: Option<i32>,
     /// A descriptor.
     pub fd: Option<OwnedFd>,
 }
@@ -104,14 +108,28 @@ impl Socket {
         self.send_with(message, None, None)
     }
 
-    /// Sends a message with a pid and a descriptor.
+    /// Sends a message with a number and a descriptor.
     pub fn send_with(
         &self,
         message: Message,
-        pid: Option<i32>,
+        number: Option<i32>,
         fd: Option<BorrowedFd>,
     ) -> Result<()> {
-        self.send_packet(&Packet::Message(message, pid), fd)
+        self.send_packet(&Packet::Message(message, number), fd)
+    }
+
+    /// Sends a message with a number, by write(2): the call that every profile
+    /// with an agent has to allow.
+    pub fn write(&self, message: Message, number: i32) -> Result<()> {
+        let bytes = serde_json::to_vec(&Packet::Message(message, Some(number)))
+            .map_err(|error| Error::new(format!("cannot encode a message: {error}")))?;
+        rustix::io::write(&self.0, &bytes).map(drop).os(|| "cannot send to the other process")
+    }
+
+    /// Waits for a message by read(2): that it comes is all that is asked.
+    pub fn wait(&self) -> Result<()> {
+        let received = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0; 128]));
+        received.map(drop).os(|| "cannot receive from the other process")
     }
 
     /// Tells the other side that this one has failed. Its own failure is of no
@@ -176,7 +194,9 @@ impl Socket {
             _ => None,
         });
         match serde_json::from_slice(&buffer[..length]) {
-            Ok(Packet::Message(message, pid)) if message == expected => Ok(Attachment { pid, fd }),
+            Ok(Packet::Message(message, number)) if message == expected => {
+                Ok(Attachment { number, fd })
+            }
             Ok(Packet::Message(message, _)) => Err(Interruption::Failed(Error::new(format!(
                 "protocol error: expected {expected:?}, got {message:?}"
             )))),

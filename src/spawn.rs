@@ -10,8 +10,9 @@ use crate::init::{self, Init, Opened};
 use crate::namespaces::{self, Join, Kind, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan, Step};
 use crate::process;
-use crate::protocol::{Interruption, Message, Socket};
+use crate::protocol::{Attachment, Interruption, Message, Socket};
 use crate::seal::Seal;
+use crate::seccomp::{self, Filter, Subject};
 use crate::state::ContainerState;
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
@@ -46,6 +47,7 @@ pub struct Prepared {
     before: Vec<(Join, OwnedFd)>,
     user: Option<OwnedFd>,
     container: Option<OwnedFd>,
+    filter: Option<Filter>,
 }
 
 /// Opens everything, so that what is missing is found before anything is made.
@@ -72,7 +74,23 @@ pub fn prepare(plan: &Plan, container: Option<OwnedFd>) -> Result<Prepared> {
     }
     let user = plan.clone.join_after.iter().find(|join| join.kind == Kind::User);
     let user = user.filter(|_| plan.clone.bridge).map(open).transpose()?;
-    Ok(Prepared { steps, before, user, container })
+    if let Some(agent) = plan.process.seccomp.as_ref().and_then(|setup| setup.agent.as_ref()) {
+        agent.probe()?;
+    }
+    Ok(Prepared { steps, before, user, container, filter: None })
+}
+
+impl Prepared {
+    /// With the filter that init will load.
+    #[must_use]
+    pub fn with_filter(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
+    }
+
+    /// Keeps the filter, if there is one, with the container's state.
+    pub fn keep_filter(&self, directory: BorrowedFd) -> Result<()> {
+        self.filter.as_ref().map_or(Ok(()), |filter| filter.save(directory))
+    }
 }
 
 /// Clones init into its cgroup. The child never returns from here.
@@ -118,6 +136,7 @@ pub fn spawn(
                 plan,
                 opened: prepared.steps,
                 container: prepared.container,
+                filter: prepared.filter,
                 socket: child_end,
                 gate,
                 preserved,
@@ -178,6 +197,8 @@ pub struct Served {
     pub terminal: Option<OwnedFd>,
     /// Interfaces that are in the container by now.
     interfaces: Vec<namespaces::Moved>,
+    /// To the agent that decides about system calls.
+    agent: Option<seccomp::Connection>,
 }
 
 impl Served {
@@ -194,6 +215,8 @@ impl Served {
 pub struct Parent<'a> {
     /// What to do.
     pub plan: &'a Plan,
+    /// Where the container is in its life, as it is told.
+    pub status: &'static str,
     /// With whom.
     pub spawned: &'a Spawned,
     /// Where the container is.
@@ -222,6 +245,11 @@ impl Parent<'_> {
         Ok(served)
     }
 
+    /// The container's state, as others are told it meanwhile.
+    fn state(&self) -> ContainerState<'_> {
+        ContainerState::new(&self.plan.identity, self.status, Some(self.spawned.pid))
+    }
+
     fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
         let pid = self.spawned.pid;
         match &step.op {
@@ -243,13 +271,22 @@ impl Parent<'_> {
                 Ok(())
             }
             ParentOp::Hooks(kind) => {
-                let identity = &self.plan.identity;
-                let state = ContainerState::new(identity, "creating", Some(pid)).to_json();
-                hooks::run(&self.plan.hooks, *kind, &state, &identity.bundle)
+                let state = self.state().to_json();
+                hooks::run(&self.plan.hooks, *kind, &state, &self.plan.identity.bundle)
             }
             ParentOp::SendNetwork => {
                 let namespace = Visit::make_network()?;
                 self.spawned.send(Message::Network, Some(namespace.as_fd()))
+            }
+            ParentOp::ConnectAgent(agent) => {
+                served.agent = Some(agent.connect()?);
+                Ok(())
+            }
+            ParentOp::PassListener => {
+                let Some(agent) = served.agent.take() else {
+                    return Err(Error::new("there is no seccomp agent"));
+                };
+                self.spawned.pass_listener(agent, &self.state())
             }
             ParentOp::Announce => {
                 if let Some(socket) = self.pidfd_socket {
@@ -258,7 +295,7 @@ impl Parent<'_> {
                 self.pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))
             }
             ParentOp::ReceiveTerminal => {
-                let master = self.spawned.receive(Message::Terminal)?;
+                let master = self.spawned.receive(Message::Terminal)?.fd;
                 let Some(master) = master else {
                     return Err(Error::new("init sent no terminal"));
                 };
@@ -286,12 +323,24 @@ impl Spawned {
     }
 
     /// Waits for a message; an init that is gone instead is explained.
-    pub fn receive(&self, message: Message) -> Result<Option<OwnedFd>> {
+    pub fn receive(&self, message: Message) -> Result<Attachment> {
         match self.socket.receive(message) {
-            Ok(attachment) => Ok(attachment.fd),
+            Ok(attachment) => Ok(attachment),
             Err(Interruption::Failed(error)) => Err(error),
             Err(Interruption::Closed) => Err(self.explain_death()),
         }
+    }
+
+    /// Waits until init has loaded its filter, and hands the listener to the
+    /// agent.
+    pub fn pass_listener(&self, agent: seccomp::Connection, state: &ContainerState) -> Result<()> {
+        let subject = Subject { pid: self.pid, pidfd: self.pidfd.as_fd() };
+        pass_listener(&self.socket, agent, subject, state).map_err(
+            |interruption| match interruption {
+                Interruption::Failed(error) => error,
+                Interruption::Closed => self.explain_death(),
+            },
+        )
     }
 
     /// Waits until execve(2) has closed the connection.
@@ -309,7 +358,7 @@ impl Spawned {
             Err(Interruption::Closed) => return Err(self.explain_death()),
         };
         self.reap();
-        match (arrived.pid, arrived.fd) {
+        match (arrived.number, arrived.fd) {
             (Some(pid), Some(pidfd)) => Ok(Spawned { pid, pidfd, socket: self.socket }),
             _ => Err(Error::new("the bridge process sent no pid")),
         }
@@ -345,6 +394,20 @@ impl Spawned {
         Error::new(format!("container init {how} before the container was created"))
             .hint("if it was SIGKILL, look for an out-of-memory kill in the kernel log and the cgroup's memory.events")
     }
+}
+
+/// Waits for the number of a listener, and hands the listener to the agent.
+pub fn pass_listener(
+    socket: &Socket,
+    agent: seccomp::Connection,
+    subject: Subject,
+    state: &ContainerState,
+) -> Result<(), Interruption> {
+    let number = socket.receive(Message::Listener)?.number.unwrap_or(-1);
+    agent
+        .pass_on(subject, number, state)
+        .and_then(|()| socket.send(Message::Continue))
+        .map_err(Interruption::Failed)
 }
 
 /// Waits until execve(2) has closed the connection to init.

@@ -12,6 +12,7 @@ use crate::hooks::Hooks;
 use crate::namespaces::Entry;
 use crate::plan::Identity;
 use crate::process::Process;
+use crate::seccomp;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -294,7 +295,7 @@ impl StateDir {
 
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
-        for name in [CGROUP, FILE] {
+        for name in [CGROUP, seccomp::FILTER, FILE] {
             let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
         }
         match rustix::fs::rmdir(&self.path) {

@@ -197,7 +197,6 @@ fn configurations_of_engines_compile() {
     for path in configs(&folder().join("../bundles")) {
         let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         for (place, key) in [
-            ("/linux", "seccomp"),
             ("/linux", "mountLabel"),
             ("/process", "apparmorProfile"),
             ("/process", "selinuxLabel"),

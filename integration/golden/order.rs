@@ -8,6 +8,7 @@ use hako::plan::{ChildOp as C, ParentOp as P, Plan, Step};
 use hako::process::Op as Process;
 use hako::protocol::Message;
 use hako::rootfs::Op as Rootfs;
+use hako::seccomp::Op as Seccomp;
 use hako::terminal::Op as Terminal;
 use std::fmt::Display;
 
@@ -32,6 +33,8 @@ const MOUNTED: Is = is!(C::Send(Message::Mounted));
 const CREATED: Is = is!(C::Send(Message::Created));
 const STARTED: Is = is!(C::Gate | C::Receive(Message::Start));
 const EXECUTE: Is = is!(C::Process(Process::Execute));
+const SECCOMP: Is = is!(C::Seccomp(_));
+const ANY: Is = |op| !SECCOMP(op) && !EXECUTE(op);
 const HOST_PROC: Is = is!(C::Namespace(Namespace::Sysctl { .. } | Namespace::TimeOffsets(_))
     | C::Process(Process::OomScoreAdj(_)));
 
@@ -91,7 +94,7 @@ const CHILD: &[Rule<C>] = &[
                 | Process::Rlimits(_)
                 | Process::EnterCwd(_)
         )),
-        is!(C::Process(Process::BoundingSet(_) | Process::User(_) | Process::Capabilities(_))),
+        is!(C::Process(Process::BoundingSet(_) | Process::User(_) | Process::Capabilities { .. })),
         "privilege is needed for it",
     ),
     (ENTER, is!(C::Process(Process::EnterCwd(_))), "it is a directory of the container"),
@@ -102,11 +105,11 @@ const CHILD: &[Rule<C>] = &[
     ),
     (
         is!(C::Process(Process::User(_))),
-        is!(C::Process(Process::Capabilities(_))),
+        is!(C::Process(Process::Capabilities { .. })),
         "changing ids takes capabilities and clears them",
     ),
     (
-        is!(C::Process(Process::Capabilities(_))),
+        is!(C::Process(Process::Capabilities { .. })),
         is!(C::Process(Process::NoNewPrivileges | Process::FindExecutable | Process::CheckCwd(_))),
         "the process's own privileges decide",
     ),
@@ -134,6 +137,8 @@ const CHILD: &[Rule<C>] = &[
     (CREATED, STARTED, "started is what has been created"),
     (STARTED, is!(C::Hooks(Hook::StartContainer)), "they are part of start"),
     (is!(C::Hooks(Hook::StartContainer)), EXECUTE, "they run before the program"),
+    (ANY, SECCOMP, "what comes after it must be allowed by the profile"),
+    (is!(C::Seccomp(Seccomp::Load(_))), is!(C::Seccomp(Seccomp::HandOver)), "no listener before"),
 ];
 
 /// What the runtime does meanwhile.
@@ -170,6 +175,8 @@ const PARENT: &[Rule<P>] = &[
         "who waits for the pid file finds a created container",
     ),
     (is!(P::Announce), is!(P::Send(Message::Start)), "the program may end at once"),
+    (is!(P::ConnectAgent(_)), is!(P::Send(Message::Start)), "nothing runs without the agent"),
+    (is!(P::Send(Message::Start)), is!(P::PassListener), "it is the last that init does"),
 ];
 
 /// Steps that every init has exactly once.
@@ -180,7 +187,7 @@ const ONCE: &[(Is, &str)] = &[
     (is!(C::Terminal(Terminal::Session)), "session"),
     (is!(C::Process(Process::BoundingSet(_))), "bounding set"),
     (is!(C::Process(Process::User(_))), "user"),
-    (is!(C::Process(Process::Capabilities(_))), "capabilities"),
+    (is!(C::Process(Process::Capabilities { .. })), "capabilities"),
     (is!(C::Process(Process::EnterCwd(_))), "working directory"),
     (is!(C::Process(Process::CheckCwd(_))), "check of the working directory"),
     (is!(C::Process(Process::Umask(_))), "umask"),

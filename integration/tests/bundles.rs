@@ -21,12 +21,7 @@ fn load(hako: &Runtime, file: &Path) -> Bundle {
     let mut bundle = hako.bundle();
     let text = fs::read_to_string(file).expect("a bundle");
     bundle.config = serde_json::from_str(&text).expect("a config is JSON");
-    let places = [
-        "/linux/seccomp",
-        "/linux/mountLabel",
-        "/process/apparmorProfile",
-        "/process/selinuxLabel",
-    ];
+    let places = ["/linux/mountLabel", "/process/apparmorProfile", "/process/selinuxLabel"];
     for place in places {
         if !bundle.get(place).is_null() {
             bundle.remove(place);

@@ -287,7 +287,6 @@ fn what_is_not_there_yet_is_refused_and_never_left_out() {
     }
     let hako = Runtime::new();
     let rows = [
-        ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ERRNO" })),
         ("/linux/intelRdt", json!({ "closID": "x" })),
         ("/linux/mountLabel", json!("system_u:object_r:container_file_t:s0")),
         ("/process/apparmorProfile", json!("a-profile")),

@@ -28,6 +28,7 @@ mod privileges;
 mod process;
 mod resources;
 mod scheduling;
+mod seccomp;
 mod stress;
 mod sysctl;
 mod terminal;

@@ -14,6 +14,7 @@ fn the_version_has_the_lines_that_engines_read() {
         assert!(lines[1].starts_with("commit: "), "{output}");
         assert!(lines[2].starts_with("spec: 1."), "{output}");
         assert!(is_peer() || lines[2] == "spec: 1.3.0", "{output}");
+        assert!(lines[3].contains("seccomp: 2."), "{output}");
     }
 }
 

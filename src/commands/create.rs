@@ -9,6 +9,7 @@ use crate::hooks;
 use crate::host::Host;
 use crate::plan::{self, Options, Plan};
 use crate::rootfs::OverlayRequest;
+use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
@@ -120,7 +121,8 @@ pub fn create(
         args.channels.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket =
         args.channels.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
-    let prepared = spawn::prepare(&plan, None)?;
+    let filter = plan.seccomp.as_ref().map(|profile| Filter::prepare(profile, &session.root));
+    let prepared = spawn::prepare(&plan, None)?.with_filter(filter.transpose()?);
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
     let mut record = new_record(&plan, owner);
@@ -135,6 +137,7 @@ pub fn create(
     let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
         directory.save(&record)?;
+        prepared.keep_filter(directory.as_fd())?;
         if record.cgroup.made.is_some() {
             directory.note_cgroup(&plan.cgroup.directory())?;
         }
@@ -151,6 +154,7 @@ pub fn create(
         directory.save(&record)?;
         Parent {
             plan: &plan,
+            status: "creating",
             spawned,
             cgroup: &cgroup,
             console: console.as_ref(),

@@ -8,6 +8,7 @@ use crate::foreground::Foreground;
 use crate::host::Host;
 use crate::plan::{self, Options, Plan, Target};
 use crate::process::{self, Changes};
+use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent};
 use crate::terminal::DescriptorSocket;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +22,8 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     create::check_terminal(plan.process.terminal, &args.channels, !args.detach)?;
     let console = connect(args.channels.console_socket.as_deref())?;
     let pidfd_socket = connect(args.channels.pidfd_socket.as_deref())?;
-    let prepared = spawn::prepare(&plan, Some(pidfd))?;
+    let filter = plan.process.seccomp.as_ref().map(|_| Filter::open(container.directory.as_fd()));
+    let prepared = spawn::prepare(&plan, Some(pidfd))?.with_filter(filter.transpose()?);
     let cgroup = container.record.cgroup.enter(args.cgroup.as_deref(), pid)?;
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
@@ -29,6 +31,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     let spawned = spawn::spawn(&plan, prepared, &cgroup, directory, inherited)?;
     let executed = Parent {
         plan: &plan,
+        status: "running",
         spawned: &spawned,
         cgroup: &cgroup,
         console: console.as_ref(),

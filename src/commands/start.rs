@@ -4,8 +4,10 @@ use super::{Container, LOCK_TIMEOUT, Session, delete};
 use crate::error::{Error, Result};
 use crate::gate;
 use crate::hooks;
-use crate::spawn::wait_for_execution;
-use crate::state::{ContainerState, Status};
+use crate::protocol::{Interruption, Socket};
+use crate::seccomp::{Agent, Connection, Subject};
+use crate::spawn::{self, wait_for_execution};
+use crate::state::{ContainerState, Record, Status};
 use std::os::fd::AsFd;
 
 /// Opens the gate and waits until the program runs.
@@ -20,12 +22,16 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         Status::Running => return Err(Error::new("cannot start an already running container")),
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }
-    let Some(init) = gate::connect(container.directory.as_fd())? else {
+    let agent = connect_agent(&container.record)?;
+    let Some(socket) = gate::connect(container.directory.as_fd())? else {
         container.directory.remove_gate()?;
         return Err(Error::new("cannot start an already running container"));
     };
     container.directory.remove_gate()?;
-    if let Err(error) = wait_for_execution(&init).and_then(|()| run_poststart(&container)) {
+    let started = pass_listener(&container.record, agent, &socket)
+        .and_then(|()| wait_for_execution(&socket))
+        .and_then(|()| run_poststart(&container));
+    if let Err(error) = started {
         drop(lock);
         // A hook's failure ends the container for good (runtime.md,
         // "Lifecycle"); after any other it is stopped, and there to be seen.
@@ -35,6 +41,29 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         return Err(error);
     }
     Ok(())
+}
+
+/// Before the container is let go: an agent that is not there is no reason to
+/// end it.
+fn connect_agent(record: &Record) -> Result<Option<Connection>> {
+    let setup = record.process.seccomp.as_ref();
+    setup.and_then(|setup| setup.agent.as_ref()).map(Agent::connect).transpose()
+}
+
+/// Hands the listener of init's filter to the agent, if there is one.
+fn pass_listener(record: &Record, agent: Option<Connection>, socket: &Socket) -> Result<()> {
+    let Some(agent) = agent else { return Ok(()) };
+    let gone = || Error::new("container init has ended");
+    let init = record.init.ok_or_else(gone)?;
+    let pidfd = init.open()?.ok_or_else(gone)?;
+    let subject = Subject { pid: init.pid, pidfd: pidfd.as_fd() };
+    let state = ContainerState::new(&record.identity, "created", Some(init.pid));
+    spawn::pass_listener(socket, agent, subject, &state).map_err(
+        |interruption| match interruption {
+            Interruption::Failed(error) => error,
+            Interruption::Closed => gone(),
+        },
+    )
 }
 
 /// Hooks that run once the program does; a failing one ends the container

@@ -4,8 +4,6 @@
 pub fn print() {
     println!("hako version {}", env!("CARGO_PKG_VERSION"));
     println!("commit: {}", option_env!("HAKO_COMMIT").unwrap_or("unknown"));
-    println!("spec: {SPEC_VERSION}");
+    println!("spec: {}", crate::SPEC_VERSION);
+    println!("libseccomp: {}", crate::seccomp::library_version());
 }
-
-/// Version of the runtime specification that is implemented.
-const SPEC_VERSION: &str = "1.3.0";

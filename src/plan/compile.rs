@@ -9,6 +9,7 @@ use crate::namespaces::{self, Kind};
 use crate::process;
 use crate::protocol::Message;
 use crate::rootfs;
+use crate::seccomp;
 use crate::terminal;
 use oci_spec::runtime::{Linux, Spec};
 use std::path::PathBuf;
@@ -162,10 +163,13 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
     let cgroup = cgroups::plan(linux, &mut compiler);
     let hooks = hooks::plan(spec.hooks().as_ref(), &mut compiler);
-    let process = match spec.process() {
+    let mut process = match spec.process() {
         Some(process) => process::plan_process(spec, process, &mut compiler),
         None => process::plan_no_process(&mut compiler),
     };
+    let seccomp = linux.seccomp().as_ref().map(|profile| seccomp::plan(profile, &mut compiler));
+    let (profile, setup) = seccomp.unzip();
+    process.seccomp = setup;
     check_ids_are_mapped(&process.user, maps.as_ref(), &mut compiler);
 
     // Into the namespaces.
@@ -201,6 +205,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
         parent: made.parent,
         child: made.child,
         process,
+        seccomp: profile,
         hooks,
         warnings: made.warnings,
     })
@@ -247,14 +252,29 @@ pub(super) fn plan_start(
         compiler.parent.insert(before, receive);
     }
     compiler.parent(ParentOp::Announce);
+    let agent = process.seccomp.as_ref().and_then(|setup| setup.agent.as_ref());
     if compiler.options.run {
+        if let Some(agent) = agent {
+            let connect = ParentOp::ConnectAgent(agent.clone());
+            compiler.parent_at("/linux/seccomp/listenerPath", connect);
+        }
         compiler.parent(ParentOp::Send(Message::Start));
+        if agent.is_some() {
+            compiler.parent_at("/linux/seccomp", ParentOp::PassListener);
+        }
         compiler.child(ChildOp::Receive(Message::Start));
     } else {
         compiler.child(ChildOp::Gate);
     }
     if !hooks.of(HookKind::StartContainer).is_empty() {
         compiler.child_at("/hooks/startContainer", ChildOp::Hooks(HookKind::StartContainer));
+    }
+    // Last: whatever comes after it has to be allowed by the profile.
+    if let Some(setup) = &process.seccomp {
+        compiler.child_at("/linux/seccomp", ChildOp::Seccomp(seccomp::Op::Load(setup.flags)));
+        if agent.is_some() {
+            compiler.child_at("/linux/seccomp", ChildOp::Seccomp(seccomp::Op::HandOver));
+        }
     }
     compiler.child_at("/process/args", ChildOp::Process(process::Op::Execute));
 }
@@ -297,9 +317,6 @@ fn check_version(version: &str, compiler: &mut Compiler) {
 
 /// Parts with no implementation yet: refused, never silently left out.
 fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
-    if linux.seccomp().is_some() {
-        compiler.unsupported("linux.seccomp".into(), "/linux/seccomp");
-    }
     if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
         compiler.unsupported("linux.mountLabel".into(), "/linux/mountLabel");
     }

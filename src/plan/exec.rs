@@ -71,6 +71,7 @@ pub fn compile_exec(
         parent: made.parent,
         child: made.child,
         process,
+        seccomp: None,
         hooks,
         warnings: made.warnings,
     })

@@ -22,6 +22,7 @@ use crate::namespaces::{self, CloneSet};
 use crate::process;
 use crate::protocol::Message;
 use crate::rootfs;
+use crate::seccomp;
 use crate::terminal;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -60,6 +61,8 @@ pub struct Plan {
     pub child: Vec<Step<ChildOp>>,
     /// The resolved process: what `exec` inherits.
     pub process: process::Process,
+    /// Which system calls it may make.
+    pub seccomp: Option<seccomp::Profile>,
     /// Hooks, including those that later commands run.
     pub hooks: Hooks,
     /// Things worth telling that are no faults.
@@ -107,6 +110,8 @@ pub enum ChildOp {
     Hooks(crate::hooks::Kind),
     /// Set an attribute of the process, or execute the program.
     Process(process::Op),
+    /// Restrict the process's system calls.
+    Seccomp(seccomp::Op),
     /// Hold nothing any more but what the program gets and the way to hear
     /// about its start, and outlive the runtime.
     LetGo,
@@ -140,6 +145,10 @@ pub enum ParentOp {
     ReceiveTerminal,
     /// Make the network namespace, while init mounts, and send it.
     SendNetwork,
+    /// Connect to the agent that decides about system calls.
+    ConnectAgent(seccomp::Agent),
+    /// Pass the listener of init's filter to the agent.
+    PassListener,
     /// Write the pid file, and hand a pidfd to whoever asked for one.
     Announce,
 }

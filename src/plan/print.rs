@@ -14,6 +14,9 @@ impl fmt::Display for Plan {
         writeln!(f, "  controllers {}", self.controllers.join(" "))?;
         writeln!(f, "  namespaces  {}", self.namespaces())?;
         writeln!(f, "  program     {}", self.process.args.join(" "))?;
+        if let Some(profile) = &self.seccomp {
+            writeln!(f, "  seccomp     {profile}")?;
+        }
         for warning in &self.warnings {
             writeln!(f, "  warning     {warning}")?;
         }
@@ -86,6 +89,7 @@ impl fmt::Display for ChildOp {
             ChildOp::Terminal(op) => op.fmt(f),
             ChildOp::Hooks(kind) => write!(f, "run {kind} hooks"),
             ChildOp::Process(op) => op.fmt(f),
+            ChildOp::Seccomp(op) => op.fmt(f),
             ChildOp::LetGo => f.write_str("let go of everything of the runtime's"),
             ChildOp::Gate => f.write_str("wait at the gate for start"),
         }
@@ -120,6 +124,12 @@ impl fmt::Display for ParentOp {
             }
             ParentOp::Hooks(kind) => write!(f, "run {kind} hooks"),
             ParentOp::SendNetwork => f.write_str("make the network namespace; -> Network"),
+            ParentOp::ConnectAgent(agent) => {
+                write!(f, "connect to the seccomp agent at {}", agent.path.display())
+            }
+            ParentOp::PassListener => {
+                f.write_str("<- Listener, hand it to the seccomp agent; -> Continue")
+            }
             ParentOp::Announce => f.write_str("write the pid file, hand out a pidfd"),
             ParentOp::ReceiveTerminal => {
                 f.write_str("<- Terminal, hand it to the console socket or keep it")

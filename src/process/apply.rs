@@ -5,7 +5,7 @@ use super::diagnose;
 use super::plan::{Op, Process, Rlimit, User};
 use super::schedule;
 use crate::error::{Context, Error, Result};
-use crate::sys;
+use crate::sys::{self, Execution};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -15,10 +15,8 @@ use std::path::{Path, PathBuf};
 /// What the steps of the process share.
 #[derive(Debug, Default)]
 pub struct Preparation {
-    /// The program, once it is found.
-    program: Option<PathBuf>,
-    /// Environment of the program.
-    env: Vec<String>,
+    /// The program, once it is found, and what it is executed with.
+    program: Option<(PathBuf, Execution)>,
     /// The working directory was out of the runtime's reach.
     cwd_refused: bool,
 }
@@ -43,7 +41,7 @@ impl Op {
             }
             Op::BoundingSet(sets) => capabilities::limit_bounding_set(sets.bounding),
             Op::User(user) => become_user(user),
-            Op::Capabilities(sets) => capabilities::apply(sets),
+            Op::Capabilities { sets, until_execve } => capabilities::apply(sets, *until_execve),
             Op::EnterCwd(path) => shared.enter_cwd(path),
             Op::CheckCwd(path) => shared.check_cwd(path),
             Op::Umask(mask) => {
@@ -196,38 +194,34 @@ impl Preparation {
 
     /// Looks the program up with the ids and in the root that will execute it.
     fn find(&mut self, process: &Process) -> Result<()> {
-        self.env.clone_from(&process.env);
-        if !self.env.iter().any(|variable| variable.starts_with("HOME=")) {
-            self.env.push(format!("HOME={}", home_directory(process.user.uid)));
+        let mut env = process.env.clone();
+        if !env.iter().any(|variable| variable.starts_with("HOME=")) {
+            env.push(format!("HOME={}", home_directory(process.user.uid)));
         }
-        let path = self.env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+        let path = env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
         let name = process.args.first().map_or("", String::as_str);
-        self.program = Some(diagnose::find_executable(name, path, &process.cwd)?);
-        Ok(())
-    }
-
-    /// Executes the program. Returns only the reason why it could not.
-    fn execute(&self, process: &Process) -> Error {
-        let argument = process.args.first().map_or("", String::as_str);
-        let Some(program) = &self.program else {
-            return Error::new("process is missing: there is nothing to start").at("/process");
-        };
+        let program = diagnose::find_executable(name, path, &process.cwd)?;
         let strings = |list: &[String]| -> Result<Vec<CString>> {
             list.iter()
                 .map(|string| CString::new(string.as_str()))
                 .collect::<Result<_, _>>()
                 .map_err(|_| Error::new("an argument contains a NUL byte"))
         };
-        let prepared = CString::new(program.as_os_str().as_encoded_bytes())
-            .map_err(|_| Error::new("the program's path contains a NUL byte"))
-            .and_then(|path| Ok((path, strings(&process.args)?, strings(&self.env)?)));
-        match prepared {
-            Ok((path, args, env)) => {
-                let Err(errno) = nix::unistd::execve(&path, &args, &env);
-                diagnose::explain(errno as i32, program, argument)
-            }
-            Err(error) => error,
-        }
+        let path = CString::new(program.as_os_str().as_encoded_bytes())
+            .map_err(|_| Error::new("the program's path contains a NUL byte"))?;
+        let execution = Execution::new(path, strings(&process.args)?, strings(&env)?);
+        self.program = Some((program, execution));
+        Ok(())
+    }
+
+    /// Executes the program. Returns only the reason why it could not.
+    fn execute(&self, process: &Process) -> Error {
+        let argument = process.args.first().map_or("", String::as_str);
+        let Some((program, execution)) = &self.program else {
+            return Error::new("process is missing: there is nothing to start").at("/process");
+        };
+        let errno = execution.execute();
+        diagnose::explain(errno.raw_os_error(), program, argument)
     }
 }
 

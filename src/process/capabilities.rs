@@ -166,12 +166,13 @@ pub fn limit_bounding_set(bounding: u64) -> Result<()> {
 }
 
 /// Sets permitted, effective, inheritable and ambient sets of this thread.
-pub fn apply(sets: &CapabilitySets) -> Result<()> {
+/// `more` is permitted and effective, too.
+pub fn apply(sets: &CapabilitySets, more: u64) -> Result<()> {
     rustix::thread::set_capabilities(
         None,
         ThreadSets {
-            effective: CapabilitySet::from_bits_retain(sets.effective),
-            permitted: CapabilitySet::from_bits_retain(sets.permitted),
+            effective: CapabilitySet::from_bits_retain(sets.effective | more),
+            permitted: CapabilitySet::from_bits_retain(sets.permitted | more),
             inheritable: CapabilitySet::from_bits_retain(sets.inheritable),
         },
     )

@@ -104,5 +104,6 @@ pub fn plan_described(base: &Process, document: &Spec, compiler: &mut Compiler) 
     process.memory_policy = inherit.memory_policy;
     process.personality = inherit.personality;
     process.session_keyring = inherit.session_keyring;
+    process.seccomp = inherit.seccomp;
     process
 }

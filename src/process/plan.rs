@@ -4,7 +4,9 @@ use super::capabilities::{self, CapabilitySets};
 use super::schedule::{IoPriority, MemoryPolicy, Scheduler, plan_affinity};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
+use crate::seccomp;
 use oci_spec::runtime as oci;
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -42,6 +44,9 @@ pub struct Process {
     pub exec_cpu_affinity: (Option<String>, Option<String>),
     /// Name of the container's own session keyring.
     pub session_keyring: Option<String>,
+    /// How its filter of system calls is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp: Option<seccomp::Setup>,
     /// Whether it has a terminal.
     pub terminal: bool,
     /// Initial size of the terminal: columns, rows.
@@ -104,8 +109,15 @@ pub enum Op {
     BoundingSet(CapabilitySets),
     /// setgroups(2), setresgid(2), setresuid(2), keeping capabilities.
     User(User),
-    /// capset(2) and the ambient set.
-    Capabilities(CapabilitySets),
+    /// capset(2) and the ambient set. `until_execve` is a mask of further
+    /// capabilities that init needs until execve(2), which looks neither at
+    /// permitted nor at effective ones, takes them away.
+    Capabilities {
+        /// What the configuration says.
+        sets: CapabilitySets,
+        /// What init needs.
+        until_execve: u64,
+    },
     /// chdir(2), with the privileges of the runtime; where those do not reach
     /// (a file system of another machine), the user's own are tried later.
     EnterCwd(PathBuf),
@@ -137,7 +149,11 @@ impl fmt::Display for Op {
                 write!(f, "capability bounding set {}", capabilities::names(sets.bounding))
             }
             Op::User(user) => write!(f, "user {user}"),
-            Op::Capabilities(sets) => write!(f, "capabilities {sets}"),
+            Op::Capabilities { sets, until_execve: 0 } => write!(f, "capabilities {sets}"),
+            Op::Capabilities { sets, until_execve } => {
+                let more = capabilities::names(*until_execve);
+                write!(f, "capabilities {sets}, until execve also [{more}]")
+            }
             Op::EnterCwd(path) => write!(f, "change directory to {}", path.display()),
             Op::CheckCwd(_) => f.write_str("check that the working directory is in the container"),
             Op::Umask(mask) => write!(f, "umask {mask:04o}"),
@@ -227,6 +243,7 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
             ),
         ),
         session_keyring: session_keyring(compiler),
+        seccomp: None,
         terminal: process.terminal().unwrap_or(false),
         console_size: plan_console_size(process, compiler),
     }
@@ -252,6 +269,7 @@ pub fn plan_no_process(compiler: &mut Compiler) -> Process {
         personality: None,
         exec_cpu_affinity: (None, None),
         session_keyring: session_keyring(compiler),
+        seccomp: None,
         terminal: false,
         console_size: None,
     }
@@ -446,6 +464,7 @@ pub fn plan_by_parent(process: &Process, compiler: &mut Compiler) -> bool {
 /// Init's steps after the container's root has been entered, up to, but
 /// without, the gate and execve.
 pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut Compiler) {
+    let until_execve = capabilities_of_init(process, compiler);
     let mut step = |pointer: &str, op: Op| compiler.child_at(pointer, ChildOp::Process(op));
     if let Some(name) = &process.session_keyring {
         step("", Op::SessionKeyring(name.clone()));
@@ -468,7 +487,7 @@ pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut C
     step("/process/cwd", Op::EnterCwd(process.cwd.clone()));
     step("/process/capabilities", Op::BoundingSet(process.capabilities));
     step("/process/user", Op::User(process.user.clone()));
-    step("/process/capabilities", Op::Capabilities(process.capabilities));
+    step("/process/capabilities", Op::Capabilities { sets: process.capabilities, until_execve });
     step("/process/cwd", Op::CheckCwd(process.cwd.clone()));
     step("/process/user/umask", Op::Umask(process.user.umask));
     if process.no_new_privileges {
@@ -477,4 +496,11 @@ pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut C
     if !process.args.is_empty() {
         step("/process/args/0", Op::FindExecutable);
     }
+}
+
+/// Loading a filter takes CAP_SYS_ADMIN, unless no_new_privs is set.
+fn capabilities_of_init(process: &Process, compiler: &Compiler) -> u64 {
+    let filtered = process.seccomp.is_some() && !process.no_new_privileges;
+    let needed = CapabilitySet::SYS_ADMIN.bits() & !process.capabilities.effective;
+    if filtered { needed & compiler.grantable_capabilities() } else { 0 }
 }

@@ -2,7 +2,7 @@
 
 use super::result;
 use rustix::io::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Executes the file behind `fd` (execveat(2) with `AT_EMPTY_PATH`), with the
@@ -23,6 +23,41 @@ pub fn execute_fd(fd: BorrowedFd, args: &[&CStr]) -> Errno {
         )
     };
     result(returned).err().unwrap_or(Errno::IO)
+}
+
+/// A program with its arguments and environment, laid out so that executing it
+/// is one system call and no work.
+#[derive(Debug)]
+pub struct Execution {
+    path: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+    argv: Vec<*const libc::c_char>,
+    envp: Vec<*const libc::c_char>,
+}
+
+impl Execution {
+    /// Lays everything out.
+    pub fn new(path: CString, args: Vec<CString>, env: Vec<CString>) -> Self {
+        let pointers = |strings: &[CString]| {
+            let pointers = strings.iter().map(|string| string.as_ptr());
+            pointers.chain([std::ptr::null()]).collect()
+        };
+        let (argv, envp) = (pointers(&args), pointers(&env));
+        Self { path, args, env, argv, envp }
+    }
+
+    /// execve(2). Returns only on failure.
+    pub fn execute(&self) -> Errno {
+        debug_assert_eq!(
+            (self.argv.len(), self.envp.len()),
+            (self.args.len() + 1, self.env.len() + 1)
+        );
+        // SAFETY: both arrays end with a null pointer; what they point to are
+        // C strings on the heap, owned by `self` and never changed.
+        unsafe { libc::execve(self.path.as_ptr(), self.argv.as_ptr(), self.envp.as_ptr()) };
+        result(-1).err().unwrap_or(Errno::IO)
+    }
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2)).

@@ -15,6 +15,7 @@ mod namespace;
 mod netlink;
 mod numa;
 mod schedule;
+mod seccomp;
 mod signal;
 
 pub use auxv::executed_descriptor;
@@ -24,7 +25,9 @@ pub use bpf::{
 pub use child::{keep_exit_statuses, pidfd_send_signal};
 pub use clone::{Clone3, Cloned, clone3};
 pub use entry::prepare_process;
-pub use exec::{cloexec_from, close_all_but, execute_fd, take_inherited, wipe_environment};
+pub use exec::{
+    Execution, cloexec_from, close_all_but, execute_fd, take_inherited, wipe_environment,
+};
 pub use exit::exit_now;
 pub use keyring::join_session_keyring;
 pub use limit::prlimit;
@@ -33,6 +36,7 @@ pub use namespace::{interface_up, namespace_type, set_domainname};
 pub use netlink::netlink_explain;
 pub use numa::set_mempolicy;
 pub use schedule::{SchedulerAttributes, ioprio_set, sched_setaffinity, sched_setattr};
+pub use seccomp::{Instruction, load_filter};
 pub use signal::reset_signals;
 
 use rustix::io::Errno;

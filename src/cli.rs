@@ -96,6 +96,8 @@ pub enum Command {
     List(List),
     /// Write an example config.json; with --rootless, one for an unprivileged user
     Spec(Spec),
+    /// Print what this runtime supports, as JSON
+    Features,
     /// Print what would be done to create a container, and do nothing
     Explain(Explain),
 }

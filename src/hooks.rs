@@ -44,6 +44,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, in the order in which they run.
+    pub const ALL: [Kind; 6] = [
+        Kind::Prestart,
+        Kind::CreateRuntime,
+        Kind::CreateContainer,
+        Kind::StartContainer,
+        Kind::Poststart,
+        Kind::Poststop,
+    ];
+
     /// Its name in `config.json`.
     pub fn name(self) -> &'static str {
         match self {

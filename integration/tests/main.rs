@@ -9,6 +9,7 @@ mod errors_config;
 mod errors_exec;
 mod exec;
 mod exec_terminal;
+mod features;
 mod foreground;
 mod hooks;
 mod hooks_failing;

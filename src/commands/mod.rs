@@ -4,6 +4,7 @@ mod create;
 mod delete;
 mod exec;
 mod explain;
+mod features;
 mod kill;
 mod list;
 mod run;
@@ -130,6 +131,7 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Exec(args) => exec::run(&session, args, inherited),
         Command::List(args) => list::run(&session, args).map(|()| 0),
         Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
+        Command::Features => features::run().map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
     };
     let status = status.map_err(|error| match id {
@@ -152,6 +154,7 @@ fn name(command: &Command) -> (&'static str, &str) {
         Command::Exec(args) => ("exec", &args.id),
         Command::List(_) => ("list", ""),
         Command::Spec(_) => ("spec", ""),
+        Command::Features => ("features", ""),
         Command::Explain(args) => ("explain", &args.id),
     }
 }

@@ -105,6 +105,13 @@ fn bit(capability: oci::Capability) -> u64 {
     format!("CAP_{capability}").parse::<Capability>().map_or(0, |capability| capability.bitmask())
 }
 
+/// Every capability that has a name, in the order of their numbers.
+pub fn capability_names() -> Vec<String> {
+    let mut all: Vec<Capability> = caps::all().into_iter().collect();
+    all.sort_by_key(Capability::index);
+    all.iter().map(Capability::to_string).collect()
+}
+
 /// `CAP_CHOWN CAP_KILL`, in the order of their numbers.
 pub fn names(mask: u64) -> String {
     let names: Vec<String> = (0..u64::BITS as u8)

@@ -9,10 +9,11 @@ mod plan;
 mod schedule;
 
 pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
-pub use capabilities::{CapabilitySets, own_permitted};
+pub use capabilities::{CapabilitySets, capability_names, own_permitted};
 pub use diagnose::explain;
 pub use exec::{Changes, plan_changed, plan_described};
 pub use plan::{
-    Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early, plan_no_process,
-    plan_process, rlimit_list,
+    KEEP_GROUPS, Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early,
+    plan_no_process, plan_process, rlimit_list,
 };
+pub use schedule::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};

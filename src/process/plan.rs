@@ -192,7 +192,7 @@ const PER_LINUX: u64 = 0x0000;
 const PER_LINUX32: u64 = 0x0008;
 
 /// Annotation that keeps the caller's supplementary groups.
-const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// The mask a process gets when the configuration names none.
 const DEFAULT_UMASK: u32 = 0o022;

@@ -189,6 +189,24 @@ impl fmt::Display for IoPriority {
     }
 }
 
+/// Modes of `linux.memoryPolicy`.
+pub const MEMORY_POLICY_MODES: [oci::MemoryPolicyModeType; 7] = [
+    oci::MemoryPolicyModeType::MpolDefault,
+    oci::MemoryPolicyModeType::MpolBind,
+    oci::MemoryPolicyModeType::MpolInterleave,
+    oci::MemoryPolicyModeType::MpolWeightedInterleave,
+    oci::MemoryPolicyModeType::MpolPreferred,
+    oci::MemoryPolicyModeType::MpolPreferredMany,
+    oci::MemoryPolicyModeType::MpolLocal,
+];
+
+/// Flags of `linux.memoryPolicy`.
+pub const MEMORY_POLICY_FLAGS: [oci::MemoryPolicyFlagType; 3] = [
+    oci::MemoryPolicyFlagType::MpolFNumaBalancing,
+    oci::MemoryPolicyFlagType::MpolFRelativeNodes,
+    oci::MemoryPolicyFlagType::MpolFStaticNodes,
+];
+
 /// `linux.memoryPolicy`; see set_mempolicy(2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryPolicy {

@@ -16,4 +16,7 @@ pub use devices::EMPTY_BOTH;
 pub use mount::{Prepared, clone_tree};
 pub use options::names as mount_options;
 pub use path::{Root, is_on};
-pub use plan::{Op, OverlayRequest, RootSource, Tree, plan_entry, plan_tree};
+pub use plan::{
+    OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION, Op, OverlayRequest, RootSource, Tree, plan_entry,
+    plan_tree,
+};

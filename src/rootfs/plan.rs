@@ -222,9 +222,10 @@ pub fn plan_entry(tree: &Tree, compiler: &mut Compiler) {
     }
 }
 
-/// Annotations that ask for an overlay, for engines that cannot pass flags.
-const OVERLAY: &str = "org.hako.overlay";
-const OVERLAY_LOWER: &str = "org.hako.overlay.lower";
+/// Annotation that asks for an overlay, for engines that cannot pass flags.
+pub const OVERLAY_ANNOTATION: &str = "org.hako.overlay";
+/// Annotation with its further read-only layers.
+pub const OVERLAY_LOWER_ANNOTATION: &str = "org.hako.overlay.lower";
 
 fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
     let path = match spec.root() {
@@ -242,12 +243,12 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
     let bundle = &compiler.options.bundle;
     let path = bundle.join(path);
     let annotation = |name| spec.annotations().as_ref().and_then(|all| all.get(name));
-    for name in [OVERLAY, OVERLAY_LOWER] {
+    for name in [OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION] {
         let value = annotation(name).map_or("", String::as_str);
         compiler.refuse_nul_at(&format!("/annotations/{name}"), value);
     }
     let request = compiler.options.overlay.clone().or_else(|| {
-        annotation(OVERLAY).map(|directory| OverlayRequest {
+        annotation(OVERLAY_ANNOTATION).map(|directory| OverlayRequest {
             directory: Some(directory)
                 .filter(|directory| !directory.is_empty() && *directory != "tmpfs")
                 .map(PathBuf::from),
@@ -257,7 +258,7 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
     let Some(mut request) = request else {
         return RootSource::Directory(path);
     };
-    if let Some(lower) = annotation(OVERLAY_LOWER) {
+    if let Some(lower) = annotation(OVERLAY_LOWER_ANNOTATION) {
         request.lower.extend(lower.split(':').filter(|lower| !lower.is_empty()).map(PathBuf::from));
     }
     let mut lower: Vec<PathBuf> = request.lower.iter().map(|lower| bundle.join(lower)).collect();

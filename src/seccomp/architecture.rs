@@ -4,7 +4,7 @@ use libseccomp::ScmpArch;
 use oci_spec::runtime::Arch;
 
 /// Those that one kernel can have processes of, beside each other.
-const FAMILIES: &[&[Arch]] = &[
+pub const FAMILIES: &[&[Arch]] = &[
     &[Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32],
     &[Arch::ScmpArchAarch64, Arch::ScmpArchArm],
     &[Arch::ScmpArchMips64, Arch::ScmpArchMips, Arch::ScmpArchMips64n32],

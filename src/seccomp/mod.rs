@@ -13,6 +13,7 @@ mod filter;
 mod newer;
 mod plan;
 mod program;
+mod vocabulary;
 
 pub use agent::{Agent, Connection, Subject};
 pub use architecture::native;
@@ -20,6 +21,7 @@ pub use compile::compile;
 pub use filter::{Filter, NAME as FILTER};
 pub use plan::{Action, Condition, Flags, Op, Operator, Profile, Rule, Setup, plan};
 pub use program::Program;
+pub use vocabulary::{ACTIONS, FLAGS, OPERATORS, architectures};
 
 /// Version of the libseccomp that is linked in: `2.5.4`.
 pub fn library_version() -> String {

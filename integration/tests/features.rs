@@ -1,0 +1,143 @@
+//! `features`: every claim is held against what configurations may ask for.
+
+use hako_integration::{Bundle, Runtime, Value, each, json};
+
+fn features(hako: &Runtime) -> Value {
+    hako.bare().arg("features").output().ok().json()
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|name| name.as_str().expect("a name")).collect()
+}
+
+/// The plan of a bundle, which must have one.
+fn explain(hako: &Runtime, bundle: &Bundle) -> String {
+    bundle.save();
+    hako.on_bundle(&["explain"], bundle).output().ok().stdout
+}
+
+#[test]
+fn versions_are_those_that_are_accepted() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    let mut bundle = hako.bundle();
+    for version in ["ociVersionMin", "ociVersionMax"] {
+        bundle.set("/ociVersion", features[version].clone());
+        explain(&hako, &bundle);
+    }
+    let version = hako.bare().arg("--version").output().ok().stdout;
+    let spec = format!("spec: {}", features["ociVersionMax"].as_str().unwrap());
+    assert!(version.contains(&spec), "{version}");
+}
+
+#[test]
+fn every_mount_option_means_something() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    let options = names(&features["mountOptions"]);
+    assert!(options.contains(&"rro") && options.contains(&"ridmap") && options.len() > 60);
+    let mut sorted = options.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(options, sorted);
+    each(options, |option| {
+        let mut bundle = hako.bundle();
+        bundle.user_namespace(100_000);
+        let source = if option.contains("bind") { "/proc" } else { "none" };
+        let bind = ["idmap", "ridmap", "src-nofollow", "copy-symlink"].contains(option);
+        let (first, source) = if bind { ("bind", "/proc") } else { ("defaults", source) };
+        bundle.mount(json!({
+            "destination": "/m", "type": "tmpfs", "source": source, "options": [first, option],
+        }));
+        explain(&hako, &bundle);
+    });
+}
+
+#[test]
+fn every_hook_namespace_and_memory_policy_is_understood() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    let hooks = names(&features["hooks"]);
+    assert_eq!(hooks.len(), 6);
+    let mut bundle = hako.bundle();
+    for hook in &hooks {
+        bundle.set(&format!("/hooks/{hook}"), json!([{ "path": "/bin/true" }]));
+    }
+    let plan = explain(&hako, &bundle);
+    for hook in ["prestart", "createRuntime", "createContainer", "startContainer"] {
+        assert!(plan.contains(&format!("run {hook} hooks")), "{plan}");
+    }
+
+    let linux = &features["linux"];
+    let mut bundle = hako.bundle();
+    let kinds = names(&linux["namespaces"]);
+    assert_eq!(kinds.len(), 8);
+    let list: Vec<Value> = kinds.iter().map(|kind| json!({ "type": kind })).collect();
+    bundle.user_namespace(100_000).set("/linux/namespaces", list);
+    explain(&hako, &bundle);
+
+    let mut bundle = hako.bundle();
+    let flags = linux["memoryPolicy"]["flags"].clone();
+    for mode in names(&linux["memoryPolicy"]["modes"]) {
+        let nodes = if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode) { "" } else { "0" };
+        let policy = json!({ "mode": mode, "nodes": nodes, "flags": flags });
+        bundle.set("/linux/memoryPolicy", policy);
+        assert!(explain(&hako, &bundle).contains(&format!("memory policy {mode}")));
+    }
+}
+
+#[test]
+fn every_capability_is_known_by_its_name() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    let all = names(&features["linux"]["capabilities"]);
+    assert_eq!((all.len(), all[0], all[40]), (41, "CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"));
+    let mut bundle = hako.bundle();
+    bundle.user_namespace(100_000).set("/process/capabilities/bounding", json!(all));
+    let plan = explain(&hako, &bundle);
+    assert!(!plan.contains("ignoring unknown"), "{plan}");
+}
+
+#[test]
+fn annotations_that_change_something_are_named() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    for annotation in names(&features["potentiallyUnsafeConfigAnnotations"]) {
+        let mut bundle = hako.bundle();
+        let plain = explain(&hako, &bundle);
+        let value = if annotation.contains("overlay") { "/tmp" } else { "1" };
+        let mut annotations = json!({ annotation: value });
+        if annotation.ends_with(".lower") {
+            annotations["org.hako.overlay"] = json!("");
+        }
+        bundle.set("/annotations", annotations);
+        assert_ne!(explain(&hako, &bundle), plain, "{annotation}");
+    }
+}
+
+#[test]
+fn every_word_of_seccomp_is_understood() {
+    let hako = Runtime::new();
+    let seccomp = &features(&hako)["linux"]["seccomp"];
+    assert_eq!(seccomp["enabled"], true);
+    let with = |profile: Value| {
+        let mut bundle = hako.bundle();
+        bundle.set("/linux/seccomp", profile);
+        explain(&hako, &bundle)
+    };
+    let agent = "/run/agent.sock";
+    for action in names(&seccomp["actions"]) {
+        let syscalls = json!([{ "names": ["chroot"], "action": action }]);
+        with(json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls, "listenerPath": agent,
+        }));
+    }
+    for operator in names(&seccomp["operators"]) {
+        let args = json!([{ "index": 0, "value": 1, "op": operator }]);
+        let syscalls = json!([{ "names": ["chroot"], "action": "SCMP_ACT_ERRNO", "args": args }]);
+        with(json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": syscalls }));
+    }
+    let (archs, flags) = (&seccomp["archs"], &seccomp["supportedFlags"]);
+    assert!(names(archs).contains(&"SCMP_ARCH_X86_64") && names(flags).len() == 4);
+    with(json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": archs, "flags": flags }));
+}

@@ -4,6 +4,7 @@ mod exec;
 
 pub use exec::{Exec, User};
 
+use crate::cgroups::Manager;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -47,12 +48,37 @@ pub struct Global {
     /// Place containers with systemd
     #[arg(long, global = true)]
     pub systemd_cgroup: bool,
+    /// Who places containers: cgroupfs (hako itself), systemd or disabled (nobody)
+    #[arg(long, global = true, value_name = "MANAGER", hide_possible_values = true)]
+    pub cgroup_manager: Option<CgroupManager>,
     /// Ignore failures that an unprivileged user cannot avoid: true, false or auto
     #[arg(
         long, global = true, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         hide_possible_values = true, default_value = "auto", default_missing_value = "true"
     )]
     pub rootless: Rootless,
+}
+
+impl Global {
+    /// The manager that is asked for, by name or by `--systemd-cgroup`.
+    pub fn cgroup_manager(&self) -> Manager {
+        match (self.cgroup_manager, self.systemd_cgroup) {
+            (Some(CgroupManager::Cgroupfs), _) | (None, false) => Manager::Cgroupfs,
+            (Some(CgroupManager::Systemd), _) | (None, true) => Manager::Systemd,
+            (Some(CgroupManager::Disabled), _) => Manager::Disabled,
+        }
+    }
+}
+
+/// `--cgroup-manager`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CgroupManager {
+    /// hako makes a cgroup
+    Cgroupfs,
+    /// systemd makes a unit
+    Systemd,
+    /// Nobody makes one
+    Disabled,
 }
 
 /// How messages are written.

@@ -1,5 +1,6 @@
 //! Facts about the host, found out once and only when asked for.
 
+use crate::cgroups::systemd;
 use crate::error::{Context, Error, Result};
 use oci_spec::runtime::Arch;
 use rustix::fs::statfs;
@@ -16,6 +17,7 @@ pub struct Host {
     controllers: OnceCell<Vec<String>>,
     memberships: OnceCell<String>,
     initial_user_namespace: OnceCell<bool>,
+    systemd: OnceCell<systemd::Facts>,
 }
 
 impl Host {
@@ -33,6 +35,9 @@ impl Host {
         let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
         let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
+        let _ = host
+            .systemd
+            .set(systemd::Facts { instance: systemd::Instance::System, root: PathBuf::from("/") });
         host
     }
 
@@ -75,6 +80,15 @@ impl Host {
         self.memberships().unwrap_or_default().lines().any(|line| {
             line.split(':').nth(1).is_some_and(|held| held.split(',').any(|held| held == name))
         })
+    }
+
+    /// The systemd that makes units for this process.
+    pub fn systemd(&self) -> Result<&systemd::Facts> {
+        if let Some(facts) = self.systemd.get() {
+            return Ok(facts);
+        }
+        let facts = systemd::Facts::probe()?;
+        Ok(self.systemd.get_or_init(|| facts))
     }
 
     /// The cgroup this process is in, as a path in the hierarchy.

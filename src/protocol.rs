@@ -2,6 +2,7 @@
 //!
 //! | init (child)                         |    | runtime (parent)                                |
 //! |--------------------------------------|----|-------------------------------------------------|
+//! | waits, when systemd places it        | <- | `Placed`: it is in its cgroup                   |
 //! | waits, when it has a user namespace  | <- | `Mapped`: uid_map and gid_map are written       |
 //! | waits, before sysfs and the like     | <- | `Network` + the namespace made meanwhile        |
 //! | `Terminal` + pty, when there is one  | -> | hands it to the console socket or keeps it      |
@@ -35,6 +36,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub enum Message {
     /// To the parent: the bridge made init; its pid and pidfd are attached.
     Bridged,
+    /// To the child: it is in its cgroup.
+    Placed,
     /// To the child: the user namespace has its id mappings.
     Mapped,
     /// To the child: here is the network namespace.

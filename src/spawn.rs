@@ -1,7 +1,8 @@
 //! The parent's side: everything the plan needs is opened, one clone3 is made,
 //! and the protocol is served until init has been created.
 
-use crate::cgroups::CgroupDir;
+use crate::cgroups::systemd::Scope;
+use crate::cgroups::{self, CgroupDir};
 use crate::error::{Context, Error, Result};
 use crate::foreground;
 use crate::gate;
@@ -17,6 +18,7 @@ use crate::state::ContainerState;
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -93,11 +95,12 @@ impl Prepared {
     }
 }
 
-/// Clones init into its cgroup. The child never returns from here.
+/// Clones init, into its cgroup if that is there. The child never returns from
+/// here.
 pub fn spawn(
     plan: &Plan,
     prepared: Prepared,
-    cgroup: &CgroupDir,
+    cgroup: Option<&CgroupDir>,
     directory: BorrowedFd,
     inherited: Inherited,
 ) -> Result<Spawned> {
@@ -122,8 +125,10 @@ pub fn spawn(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .os(|| "cannot make the process undumpable")?;
     let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
-    let request =
-        Clone3 { flags: if plan.clone.bridge { 0 } else { flags }, cgroup: Some(cgroup.as_fd()) };
+    let request = Clone3 {
+        flags: if plan.clone.bridge { 0 } else { flags },
+        cgroup: cgroup.map(AsFd::as_fd),
+    };
     match sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))? {
         Cloned::Child => {
             drop(seal);
@@ -154,12 +159,12 @@ pub fn spawn(
 
 /// A process in between: enters the user namespace, so that the pid namespace
 /// of init, its sibling, belongs to it. Returns in init only.
-fn bridge(user: &OwnedFd, flags: u64, cgroup: &CgroupDir, socket: &Socket) {
+fn bridge(user: &OwnedFd, flags: u64, cgroup: Option<&CgroupDir>, socket: &Socket) {
     let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER)
         .os(|| "cannot enter the user namespace");
     let cloned = entered.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
-        sys::clone3(&Clone3 { flags, cgroup: Some(cgroup.as_fd()) }).os(|| "cannot clone init")
+        sys::clone3(&Clone3 { flags, cgroup: cgroup.map(AsFd::as_fd) }).os(|| "cannot clone init")
     });
     let told = match cloned {
         Ok(Cloned::Child) => return,
@@ -219,8 +224,10 @@ pub struct Parent<'a> {
     pub status: &'static str,
     /// With whom.
     pub spawned: &'a Spawned,
-    /// Where the container is.
-    pub cgroup: &'a CgroupDir,
+    /// Where the container is placed.
+    pub placed: &'a cgroups::Record,
+    /// Its cgroup, once that is there.
+    pub cgroup: OnceCell<CgroupDir>,
     /// Where a terminal goes; `None` keeps it for the foreground.
     pub console: Option<&'a DescriptorSocket>,
     /// Where the pid goes.
@@ -255,14 +262,15 @@ impl Parent<'_> {
         match &step.op {
             ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
+            ParentOp::MakeScope(scope) => self.make_scope(scope),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
                 &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
                 *value,
             ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
-            ParentOp::Limit(setting) => self.cgroup.set(setting),
-            ParentOp::Devices(devices) => self.cgroup.set_devices(devices),
+            ParentOp::Limit(setting) => self.cgroup()?.set(setting),
+            ParentOp::Devices(devices) => self.cgroup()?.set_devices(devices),
             ParentOp::MoveInterface(interface) => {
                 let path = format!("/proc/{pid}/ns/net");
                 let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
@@ -309,6 +317,19 @@ impl Parent<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+impl Parent<'_> {
+    fn make_scope(&self, scope: &Scope) -> Result<()> {
+        let cgroup = self.placed.place(scope, self.spawned.pid)?;
+        let plan = self.plan;
+        cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
+        self.cgroup.set(cgroup).map_err(|_| Error::new("init is placed already"))
+    }
+
+    fn cgroup(&self) -> Result<&CgroupDir> {
+        self.cgroup.get().ok_or_else(|| Error::new("init is not in a cgroup of its own"))
     }
 }
 

@@ -261,7 +261,7 @@ impl StateDir {
     pub fn noted_cgroup(&self) -> Option<cgroups::Placement> {
         let target = rustix::fs::readlinkat(&self.fd, CGROUP, Vec::new()).ok()?;
         let path = Path::new("/").join(target.to_str().ok()?.trim_start_matches('/'));
-        Some(cgroups::Placement { hierarchy: PathBuf::from("/"), path })
+        Some(cgroups::Placement { hierarchy: PathBuf::from("/"), path, ..Default::default() })
     }
 
     /// Where the container is in its life.

@@ -45,6 +45,11 @@ fn options(path: &Path) -> Options {
         run: name == "run",
         no_pivot: name == "chroot",
         no_new_keyring: name == "chroot",
+        cgroup_manager: match name.to_str() {
+            Some("systemd") => cgroups::Manager::Systemd,
+            Some("no-cgroup") => cgroups::Manager::Disabled,
+            _ => cgroups::Manager::Cgroupfs,
+        },
         ..Options::default()
     }
 }

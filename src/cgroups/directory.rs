@@ -1,6 +1,7 @@
 //! How: making, emptying and removing a cgroup.
 
-use super::Placement;
+use super::systemd::Scope;
+use super::{Driver, Placement};
 use crate::error::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, CWD, Mode, OFlags};
@@ -36,18 +37,50 @@ impl Record {
         let path = placement.directory();
         let missing =
             |path: &Path| matches!(rustix::fs::access(path, Access::EXISTS), Err(Errno::NOENT));
-        let made = path
-            .ancestors()
-            .take_while(|ancestor| *ancestor != placement.hierarchy && missing(ancestor))
-            .last();
+        let made = match placement.driver {
+            Driver::Cgroupfs => path
+                .ancestors()
+                .take_while(|ancestor| *ancestor != placement.hierarchy && missing(ancestor))
+                .last(),
+            // Slices above it are systemd's own.
+            Driver::Systemd(_) => Some(path.as_path()).filter(|path| missing(path)),
+            Driver::Disabled => None,
+        };
         Self { placement: placement.clone(), made: made.map(Path::to_owned) }
     }
 
-    /// Makes the cgroup, or takes an existing one that is empty.
+    /// Makes the cgroup, or takes an existing one that is empty; `None` where
+    /// init is to be cloned into the cgroup that hako is in.
     ///
     /// # Errors
     /// A cgroup with processes or that is frozen belongs to somebody else.
-    pub fn create(&self) -> Result<CgroupDir> {
+    pub fn create(&self) -> Result<Option<CgroupDir>> {
+        match self.placement.driver {
+            Driver::Cgroupfs => self.make().map(Some),
+            // Made when there is a process to be in it.
+            Driver::Systemd(_) if self.made.is_some() => Ok(None),
+            Driver::Systemd(_) => Err(self.refuse_existing()),
+            Driver::Disabled => Ok(None),
+        }
+    }
+
+    /// Has systemd make the cgroup, with init in it.
+    ///
+    /// # Errors
+    /// With `EEXIST` if somebody else has a unit of this name.
+    pub fn place(&self, scope: &Scope, pid: i32) -> Result<CgroupDir> {
+        scope.make(pid, &self.placement.path)?;
+        CgroupDir::open(&self.placement.directory())
+    }
+
+    fn refuse_existing(&self) -> Error {
+        let path = self.placement.directory();
+        Error::new(format!("container's cgroup is there already: {}", path.display()))
+            .at("/linux/cgroupsPath")
+            .hint("another container or service uses this cgroup; choose another cgroupsPath")
+    }
+
+    fn make(&self) -> Result<CgroupDir> {
         let path = self.placement.directory();
         if self.made.is_some() {
             make_directories(&self.placement.hierarchy, &path)?;
@@ -173,9 +206,15 @@ impl Record {
     pub fn destroy(&self) -> Result<()> {
         let path = self.placement.directory();
         let Some(made) = &self.made else {
-            give_back(&path);
+            give_back(&path, &self.placement.driver);
             return Ok(());
         };
+        if let Driver::Systemd(unit) = &self.placement.driver {
+            kill(&path)?;
+            let stopped = unit.stop();
+            // Without its cgroup it ends by itself: nothing is left either way.
+            return remove_tree(&path).map_err(|error| stopped.err().unwrap_or(error));
+        }
         match rustix::fs::rmdir(&path) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(_) => {

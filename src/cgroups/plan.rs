@@ -2,10 +2,11 @@
 
 use super::devices::Devices;
 use super::resources::{Current, Setting, Table};
+use super::systemd::{self, Unit};
 use crate::error::Error;
 use crate::host::Host;
 use crate::plan::{Compiler, ParentOp};
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, Spec};
 use serde::{Deserialize, Serialize};
 use std::path::{Component, Path, PathBuf};
 
@@ -16,6 +17,34 @@ pub struct Placement {
     pub hierarchy: PathBuf,
     /// Absolute path inside the hierarchy.
     pub path: PathBuf,
+    /// Who makes it.
+    #[serde(default)]
+    pub driver: Driver,
+}
+
+/// Who makes a cgroup, and ends it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Driver {
+    /// hako itself.
+    #[default]
+    Cgroupfs,
+    /// systemd, as this unit.
+    Systemd(Unit),
+    /// Nobody: it is the cgroup that hako is in.
+    Disabled,
+}
+
+/// How the command line wants containers to be placed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manager {
+    /// In a cgroup that hako makes.
+    #[default]
+    Cgroupfs,
+    /// In a unit of systemd.
+    Systemd,
+    /// In the cgroup that hako is in.
+    Disabled,
 }
 
 impl Placement {
@@ -28,7 +57,7 @@ impl Placement {
 
 /// Decides where the container is placed: `cgroupsPath`, or next to the
 /// runtime's own cgroup, under the container's id.
-pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
+pub fn plan(spec: &Spec, linux: &Linux, compiler: &mut Compiler) -> Placement {
     let hierarchy = match compiler.host.cgroup_hierarchy() {
         Ok(path) => path.to_owned(),
         Err(error) => {
@@ -36,6 +65,25 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
             return Placement::default();
         }
     };
+    match compiler.options.cgroup_manager {
+        Manager::Cgroupfs => plan_path(linux, hierarchy, compiler),
+        Manager::Systemd => systemd::plan(spec, linux, hierarchy, Vec::new(), compiler),
+        Manager::Disabled => plan_own(hierarchy, compiler),
+    }
+}
+
+/// The container stays where hako is.
+fn plan_own(hierarchy: PathBuf, compiler: &mut Compiler) -> Placement {
+    match compiler.host.own_cgroup() {
+        Ok(own) => Placement { hierarchy, path: own.to_owned(), driver: Driver::Disabled },
+        Err(error) => {
+            compiler.fault(error);
+            Placement::default()
+        }
+    }
+}
+
+fn plan_path(linux: &Linux, hierarchy: PathBuf, compiler: &mut Compiler) -> Placement {
     let wanted = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty());
     let pointer = "/linux/cgroupsPath";
     if let Some(path) = wanted {
@@ -57,7 +105,7 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Placement {
             }
         }
     };
-    Placement { hierarchy, path }
+    Placement { hierarchy, path, driver: Driver::Cgroupfs }
 }
 
 /// The root cgroup holds the whole machine, and `..` leads anywhere.

@@ -13,6 +13,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
+use std::cell::OnceCell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -56,7 +57,7 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         no_pivot: bundle.no_pivot,
         no_new_keyring: bundle.no_new_keyring,
         overlay: overlay_request(bundle)?,
-        systemd_cgroup: session.global.systemd_cgroup,
+        cgroup_manager: session.global.cgroup_manager(),
     };
     let compiled = plan::compile(&config.spec, &Host::probe()?, &options);
     let plan = match (compiled, Error::all(config.faults)) {
@@ -147,8 +148,10 @@ pub fn create(
                 rollback.cgroup.made = None;
             }
         })?;
-        cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
-        let spawned = spawn::spawn(&plan, prepared, &cgroup, directory.as_fd(), inherited)?;
+        if let Some(cgroup) = &cgroup {
+            cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
+        }
+        let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)?;
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
         directory.save(&record)?;
@@ -156,7 +159,8 @@ pub fn create(
             plan: &plan,
             status: "creating",
             spawned,
-            cgroup: &cgroup,
+            placed: &record.cgroup,
+            cgroup: cgroup.map(OnceCell::from).unwrap_or_default(),
             console: console.as_ref(),
             pid_file: args.channels.pid_file.as_deref(),
             pidfd_socket: pidfd_socket.as_ref(),
@@ -172,10 +176,18 @@ pub fn create(
             Ok(Created { directory, record, spawned, served })
         }
         Err(error) => {
+            if is_unit_of_another(&error) {
+                rollback.cgroup.made = None;
+            }
             rollback.undo();
             Err(error)
         }
     }
+}
+
+/// Somebody else has made a unit of this name: not to be undone.
+fn is_unit_of_another(error: &Error) -> bool {
+    error.errno == Some(libc::EEXIST) && error.pointer.as_deref() == Some("/linux/cgroupsPath")
 }
 
 fn new_record(plan: &Plan, owner: u32) -> Record {

@@ -29,8 +29,8 @@ pub struct Options {
     pub no_new_keyring: bool,
     /// A writable overlay over the rootfs.
     pub overlay: Option<rootfs::OverlayRequest>,
-    /// Place the container with systemd.
-    pub systemd_cgroup: bool,
+    /// Who places the container.
+    pub cgroup_manager: cgroups::Manager,
 }
 
 /// Collects steps, faults and warnings while the parts of a configuration are
@@ -161,7 +161,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let clone = namespaces::plan_clone(linux, &mut compiler);
     compiler.user_namespace = clone.has_user_namespace();
     let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
-    let cgroup = cgroups::plan(linux, &mut compiler);
+    let cgroup = cgroups::plan(spec, linux, &mut compiler);
     let hooks = hooks::plan(spec.hooks().as_ref(), &mut compiler);
     let mut process = match spec.process() {
         Some(process) => process::plan_process(spec, process, &mut compiler),
@@ -322,12 +322,6 @@ fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
     }
     if linux.intel_rdt().is_some() {
         compiler.unsupported("linux.intelRdt".into(), "/linux/intelRdt");
-    }
-    if compiler.options.systemd_cgroup {
-        compiler.fault(
-            Error::new("--systemd-cgroup is not supported yet")
-                .hint("leave it out: the container's cgroup is then made directly"),
-        );
     }
 }
 

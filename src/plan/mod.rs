@@ -16,7 +16,7 @@ pub use compile::{Compiler, Options, compile, needs_namespace};
 pub use exec::{Target, compile_exec};
 pub use suggest::closest;
 
-use crate::cgroups::{self, Placement};
+use crate::cgroups::{self, Placement, systemd};
 use crate::hooks::Hooks;
 use crate::namespaces::{self, CloneSet};
 use crate::process;
@@ -127,6 +127,8 @@ pub enum ParentOp {
     Send(Message),
     /// Wait for the child to say this.
     Receive(Message),
+    /// Have systemd make the cgroup, with init in it.
+    MakeScope(systemd::Scope),
     /// Write uid_map and gid_map of the child's user namespace.
     MapIds(namespaces::IdMaps),
     /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).

@@ -101,6 +101,7 @@ impl fmt::Display for ParentOp {
         match self {
             ParentOp::Send(message) => write!(f, "-> {message}"),
             ParentOp::Receive(message) => write!(f, "<- {message}"),
+            ParentOp::MakeScope(scope) => scope.fmt(f),
             ParentOp::MapIds(maps) => {
                 let list = |map: &[namespaces::IdMapping]| {
                     let ranges: Vec<_> = map

@@ -1,0 +1,71 @@
+//! What: the scope for a container.
+
+use super::annotation;
+use super::scope::Scope;
+use super::unit::{Unit, cgroup_name, expand_slice, parse_path};
+use super::value::{Property, Value};
+use crate::cgroups::{Driver, Placement};
+use crate::error::Error;
+use crate::plan::{ChildOp, Compiler, ParentOp};
+use crate::protocol::Message;
+use oci_spec::runtime::{Linux, Spec};
+use std::path::{Path, PathBuf};
+
+const POINTER: &str = "/linux/cgroupsPath";
+
+/// Decides which unit it is and what it is like. Init waits until it is in it,
+/// before anything else: all that it uses shall count there, and the root of a
+/// cgroup namespace is the cgroup of its maker.
+pub fn plan(
+    spec: &Spec,
+    linux: &Linux,
+    hierarchy: PathBuf,
+    limits: Vec<Property>,
+    compiler: &mut Compiler,
+) -> Placement {
+    let chosen = properties_chosen(spec, compiler);
+    let (unit, slice, path) = match names(linux, compiler) {
+        Ok(names) => names,
+        Err(error) => {
+            compiler.fault(error.at(POINTER));
+            return Placement::default();
+        }
+    };
+    let mut properties = vec![
+        Property::new(
+            "Description",
+            Value::Text(format!("hako container {}", compiler.options.id)),
+        ),
+        Property::new("Slice", Value::Text(slice)),
+        Property::new("Delegate", Value::Bool(true)),
+        // Else it would end before its container's engine at a shutdown.
+        Property::new("DefaultDependencies", Value::Bool(false)),
+    ];
+    // As without systemd: the cgroup has every controller there is.
+    let accounting = ["CPU", "IO", "Memory", "Tasks"];
+    properties.extend(
+        accounting.map(|what| Property::new(format!("{what}Accounting"), Value::Bool(true))),
+    );
+    properties.retain(|default| chosen.iter().all(|property| property.name != default.name));
+    properties.extend(chosen);
+    properties.extend(limits);
+    compiler.parent_at(POINTER, ParentOp::MakeScope(Scope { unit: unit.clone(), properties }));
+    compiler.parent(ParentOp::Send(Message::Placed));
+    compiler.child(ChildOp::Receive(Message::Placed));
+    Placement { hierarchy, path, driver: Driver::Systemd(unit) }
+}
+
+fn properties_chosen(spec: &Spec, compiler: &mut Compiler) -> Vec<Property> {
+    annotation::plan(spec.annotations().iter().flatten(), compiler)
+}
+
+fn names(linux: &Linux, compiler: &Compiler) -> Result<(Unit, String, PathBuf), Error> {
+    let systemd = compiler.host.systemd()?;
+    let path = linux.cgroups_path().as_deref().unwrap_or(Path::new(""));
+    let path = path.to_string_lossy();
+    let (slice, scope) = parse_path(&path, &compiler.options.id, systemd.instance)?;
+    let below = expand_slice(&slice)?.join(cgroup_name(&scope));
+    let below = below.strip_prefix("/").unwrap_or(&below).to_owned();
+    let unit = Unit { instance: systemd.instance, name: scope };
+    Ok((unit, slice, systemd.root.join(below)))
+}

@@ -5,6 +5,7 @@
 #[path = "../golden/order.rs"]
 mod order;
 
+use hako::cgroups::Manager;
 use hako::host::Host;
 use hako::plan::{self, Options};
 use hako::rootfs::OverlayRequest;
@@ -23,7 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
         no_pivot: flag(1),
         no_new_keyring: flag(2),
         overlay: flag(4).then(OverlayRequest::default),
-        systemd_cgroup: flag(5),
+        cgroup_manager: match (flag(5), flag(6)) {
+            (true, _) => Manager::Systemd,
+            (false, true) => Manager::Disabled,
+            (false, false) => Manager::Cgroupfs,
+        },
     };
     match plan::compile(&config.spec, &Host::example(), &options) {
         Ok(plan) => {

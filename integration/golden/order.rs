@@ -40,6 +40,11 @@ const HOST_PROC: Is = is!(C::Namespace(Namespace::Sysctl { .. } | Namespace::Tim
 
 /// What the process that becomes the container's init does.
 const CHILD: &[Rule<C>] = &[
+    (
+        is!(C::Receive(Message::Placed)),
+        is!(C::Namespace(_) | C::Rootfs(_) | C::Receive(Message::Mapped)),
+        "all that init uses counts in its cgroup, and that is the root of its cgroup namespace",
+    ),
     (is!(C::Receive(Message::Mapped)), is!(C::Namespace(_)), "ids mean nothing before the maps"),
     (
         is!(C::Namespace(Namespace::BecomeUser { .. })),
@@ -143,6 +148,11 @@ const CHILD: &[Rule<C>] = &[
 
 /// What the runtime does meanwhile.
 const PARENT: &[Rule<P>] = &[
+    (
+        is!(P::MakeScope(_)),
+        is!(P::Send(_) | P::MapIds(_)),
+        "init does nothing before it is in its cgroup",
+    ),
     (
         is!(P::MapIds(_)),
         is!(P::Send(Message::Mapped)),

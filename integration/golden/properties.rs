@@ -7,6 +7,7 @@
 
 mod order;
 
+use hako::cgroups::Manager;
 use hako::config::{self, Config};
 use hako::error::Error;
 use hako::host::Host;
@@ -31,6 +32,7 @@ const CHANGES: &[Change] = &[
     ("/annotations", r#"{"a": "1", "b": "2", "c": "3", "d": "4"}"#, &[]),
     ("/annotations", r#"{"org.hako.overlay": ""}"#, &["mount"]),
     ("/annotations", r#"{"org.hako.overlay": "d", "org.hako.overlay.lower": "a:b"}"#, &["mount"]),
+    ("/annotations", r#"{"org.systemd.property.CollectMode": "'inactive'"}"#, &[]),
     ("/annotations", r#"{"run.oci.keep_original_groups": "1"}"#, &[]),
     ("/process/terminal", "true", &[]),
     ("/process/consoleSize", r#"{"width": 80, "height": 25}"#, &[]),
@@ -65,6 +67,7 @@ const CHANGES: &[Change] = &[
     ),
     ("/linux/cgroupsPath", r#""/pod/web""#, &[]),
     ("/linux/cgroupsPath", r#""web""#, &[]),
+    ("/linux/cgroupsPath", r#""pods-web.slice:pod:web""#, &[]),
     (
         "/linux/resources",
         r#"{"memory": {"limit": 64, "swap": 65}, "pids": {"limit": 0}, "cpu": {"shares": 2, "cpus": "0"}}"#,
@@ -260,19 +263,27 @@ fn list_places(value: &Value, pointer: String, places: &mut Vec<String>) {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    any::<[bool; 3]>().prop_map(|[run, no_pivot, no_new_keyring]| Options {
+    any::<[bool; 4]>().prop_map(|[run, no_pivot, no_new_keyring, systemd]| Options {
         id: "generated".into(),
         bundle: "/bundle".into(),
         run,
         no_pivot,
         no_new_keyring,
+        cgroup_manager: if systemd { Manager::Systemd } else { Manager::Cgroupfs },
         ..Options::default()
     })
 }
 
 fn compile(document: &Document, options: &Options) -> Result<Plan, Error> {
     let Config { spec, faults, .. } = config::parse(document.0.to_string().as_bytes())?;
-    let compiled = plan::compile(&spec, &Host::example(), options);
+    let path = document.0.pointer("/linux/cgroupsPath").and_then(Value::as_str);
+    let cgroup_manager = match path {
+        Some(path) if path.contains(':') => Manager::Systemd,
+        Some(_) => Manager::Cgroupfs,
+        None => options.cgroup_manager,
+    };
+    let options = Options { cgroup_manager, ..options.clone() };
+    let compiled = plan::compile(&spec, &Host::example(), &options);
     Error::all(faults).map_or(compiled, Err)
 }
 

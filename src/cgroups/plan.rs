@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::plan::{Compiler, ParentOp};
 use oci_spec::runtime::{Linux, Spec};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 /// A cgroup, by its place in the hierarchy.
@@ -20,6 +21,17 @@ pub struct Placement {
     /// Who makes it.
     #[serde(default)]
     pub driver: Driver,
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.directory();
+        match &self.driver {
+            Driver::Cgroupfs => write!(f, "{}", directory.display()),
+            Driver::Systemd(unit) => write!(f, "{} (systemd: {})", directory.display(), unit.name),
+            Driver::Disabled => write!(f, "{} (hako's own)", directory.display()),
+        }
+    }
 }
 
 /// Who makes a cgroup, and ends it.

@@ -10,7 +10,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "container {}", self.identity.id)?;
         writeln!(f, "  bundle      {}", self.identity.bundle.display())?;
-        writeln!(f, "  cgroup      {}", self.cgroup.directory().display())?;
+        writeln!(f, "  cgroup      {}", self.cgroup)?;
         writeln!(f, "  controllers {}", self.controllers.join(" "))?;
         writeln!(f, "  namespaces  {}", self.namespaces())?;
         writeln!(f, "  program     {}", self.process.args.join(" "))?;

@@ -100,7 +100,7 @@ impl Unit {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Unit { instance, name } = &self.unit;
-        write!(f, "have {instance} instance of systemd make {name}:")?;
+        write!(f, "have systemd ({instance}) make {name}:")?;
         for property in &self.properties {
             write!(f, " {property}")?;
         }

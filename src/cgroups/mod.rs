@@ -14,4 +14,4 @@ pub use directory::{CgroupDir, Record};
 pub use plan::{
     Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits,
 };
-pub use resources::{Current, IfMissing, Property, PropertyValue, Setting, Table};
+pub use resources::{Current, IfMissing, Setting, Table};

@@ -79,7 +79,7 @@ pub fn plan(spec: &Spec, linux: &Linux, compiler: &mut Compiler) -> Placement {
     };
     match compiler.options.cgroup_manager {
         Manager::Cgroupfs => plan_path(linux, hierarchy, compiler),
-        Manager::Systemd => systemd::plan(spec, linux, hierarchy, Vec::new(), compiler),
+        Manager::Systemd => systemd::plan(spec, linux, hierarchy, compiler),
         Manager::Disabled => plan_own(hierarchy, compiler),
     }
 }
@@ -148,14 +148,25 @@ pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
     for warning in table.warnings {
         compiler.warn(warning);
     }
+    let has_cgroup = compiler.options.cgroup_manager != Manager::Disabled;
     for setting in table.settings {
-        match missing_controller(&setting, compiler.host) {
+        let missing = match has_cgroup {
+            true => missing_controller(&setting, compiler.host),
+            false => Some(no_cgroup_for(&setting)),
+        };
+        match missing {
             None => compiler.parent_at(setting.pointer.clone(), ParentOp::Limit(setting)),
             // Nothing was asked for that a cgroup has not anyway.
             Some(_) if setting.is_default => {}
             Some(fault) => compiler.fault(fault),
         }
     }
+}
+
+fn no_cgroup_for(setting: &Setting) -> Error {
+    Error::new(format!("cannot set {}: the container gets no cgroup of its own", setting.file))
+        .at(setting.pointer.clone())
+        .hint("leave out the limit, or --cgroup-manager=disabled")
 }
 
 /// Plans which devices the container may use. Without rules it is those of
@@ -168,9 +179,18 @@ pub fn plan_devices(linux: &Linux, compiler: &mut Compiler) {
     for (index, fault) in faults {
         compiler.fault(fault.below(&format!("{pointer}/{index}")));
     }
-    if !compiler.host.is_in_initial_user_namespace() {
+    let obstacle = if compiler.options.cgroup_manager == Manager::Disabled {
+        Some("the container gets no cgroup of its own")
+    } else if !compiler.host.is_in_initial_user_namespace() {
+        Some(
+            "that takes privilege outside this user namespace; the kernel lets nobody make device nodes in it",
+        )
+    } else {
+        None
+    };
+    if let Some(obstacle) = obstacle {
         if !rules.is_empty() && !devices.allow_all() {
-            compiler.warn("linux.resources.devices: not enforced, since that takes privilege outside this user namespace; the kernel lets nobody make device nodes in it");
+            compiler.warn(format!("linux.resources.devices: not enforced, since {obstacle}"));
         }
         return;
     }

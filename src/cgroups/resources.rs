@@ -13,8 +13,6 @@ mod property;
 #[cfg(test)]
 mod tests;
 
-pub use property::{Property, PropertyValue};
-
 use crate::error::Error;
 use crate::plan::Compiler;
 use oci_spec::runtime::LinuxResources;

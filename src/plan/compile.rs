@@ -199,7 +199,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     compiler.finish(|made| Plan {
         identity,
         cgroup,
-        controllers: host.controllers().to_vec(),
+        controllers: wanted_controllers(host, options),
         entry: namespaces::Entry::into(&clone, maps.as_ref(), user),
         clone,
         parent: made.parent,
@@ -209,6 +209,14 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
         hooks,
         warnings: made.warnings,
     })
+}
+
+/// Accounting of all is wanted where there is a cgroup for it.
+fn wanted_controllers(host: &Host, options: &Options) -> Vec<String> {
+    match options.cgroup_manager {
+        cgroups::Manager::Disabled => Vec::new(),
+        cgroups::Manager::Cgroupfs | cgroups::Manager::Systemd => host.controllers().to_vec(),
+    }
 }
 
 /// What only the runtime can do before init enters its root: init waits for it.

@@ -1,27 +1,7 @@
 //! Settings as properties of a systemd unit (org.freedesktop.systemd1(5)).
 
 use super::Setting;
-use serde::Serialize;
-
-/// A property of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Property {
-    /// Its name, such as `MemoryMax`.
-    pub name: &'static str,
-    /// Its value.
-    pub value: PropertyValue,
-}
-
-/// A value by its type on the bus.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum PropertyValue {
-    /// `t`; `u64::MAX` is systemd's infinity.
-    Number(u64),
-    /// `ay`: a set of small numbers, one bit each, lowest first.
-    Set(Vec<u8>),
-    /// `a(st)`: the path of a device, and a limit for it.
-    Device(String, u64),
-}
+use crate::cgroups::systemd::{Property, Value};
 
 /// systemd's word for "no limit".
 const INFINITY: u64 = u64::MAX;
@@ -31,22 +11,24 @@ impl Setting {
     /// what it does not know.
     pub fn properties(&self) -> Vec<Property> {
         let value = self.value.trim();
-        let one = |name, value: Option<PropertyValue>| {
-            value.map(|value| Property { name, value }).into_iter().collect()
+        let one = |name, value: Option<Value>| {
+            value.map(|value| Property::new(name, value)).into_iter().collect()
         };
-        let number = |name| one(name, parse_limit(value).map(PropertyValue::Number));
-        let set = |name| one(name, parse_set(value).map(PropertyValue::Set));
+        let number = |name| one(name, parse_limit(value).map(Value::Uint64));
+        // The kernel takes 0, systemd does not.
+        let positive = |name| one(name, parse_limit(value).filter(|it| *it > 0).map(Value::Uint64));
+        let set = |name| one(name, parse_set(value).map(Value::Bytes));
         match self.file.as_str() {
-            "memory.max" => number("MemoryMax"),
-            "memory.high" => number("MemoryHigh"),
+            "memory.max" => positive("MemoryMax"),
+            "memory.high" => positive("MemoryHigh"),
             "memory.low" => number("MemoryLow"),
             "memory.min" => number("MemoryMin"),
             "memory.swap.max" => number("MemorySwapMax"),
             "memory.zswap.max" => number("MemoryZSwapMax"),
-            "pids.max" => number("TasksMax"),
+            "pids.max" => positive("TasksMax"),
             "cpu.weight" => number("CPUWeight"),
             // systemd's weight 0 is "idle".
-            "cpu.idle" if value == "1" => one("CPUWeight", Some(PropertyValue::Number(0))),
+            "cpu.idle" if value == "1" => one("CPUWeight", Some(Value::Uint64(0))),
             "cpu.max" => bandwidth(value),
             "cpuset.cpus" => set("AllowedCPUs"),
             "cpuset.mems" => set("AllowedMemoryNodes"),
@@ -64,13 +46,12 @@ impl Setting {
         };
         let value = value.trim().trim_start_matches("default ");
         let property = match value.split_once(' ') {
-            None => value
-                .parse()
-                .ok()
-                .map(|weight| Property { name: "IOWeight", value: PropertyValue::Number(weight) }),
-            Some((device, weight)) => weight.trim().parse().ok().map(|weight| Property {
-                name: "IODeviceWeight",
-                value: PropertyValue::Device(device_path(device), weight),
+            None => {
+                value.parse().ok().map(|weight| Property::new("IOWeight", Value::Uint64(weight)))
+            }
+            Some((device, weight)) => weight.trim().parse().ok().map(|weight| {
+                let value = Value::TextNumbers(vec![(device_path(device), weight)]);
+                Property::new("IODeviceWeight", value)
             }),
         };
         property.into_iter().collect()
@@ -101,8 +82,8 @@ fn bandwidth(value: &str) -> Vec<Property> {
         }
     };
     vec![
-        Property { name: "CPUQuotaPeriodUSec", value: PropertyValue::Number(period) },
-        Property { name: "CPUQuotaPerSecUSec", value: PropertyValue::Number(per_second) },
+        Property::new("CPUQuotaPeriodUSec", Value::Uint64(period)),
+        Property::new("CPUQuotaPerSecUSec", Value::Uint64(per_second)),
     ]
 }
 
@@ -120,8 +101,8 @@ fn io_limits(value: &str) -> Vec<Property> {
                 "wiops" => "IOWriteIOPSMax",
                 _ => return None,
             };
-            let value = PropertyValue::Device(device.clone(), parse_limit(limit)?);
-            Some(Property { name, value })
+            let value = Value::TextNumbers(vec![(device.clone(), parse_limit(limit)?)]);
+            Some(Property::new(name, value))
         })
         .collect()
 }

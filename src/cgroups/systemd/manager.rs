@@ -3,7 +3,7 @@
 
 use super::address::Instance;
 use super::bus::{Bus, CallError};
-use super::value::Property;
+use super::value::{Property, Value};
 use super::wire::{Call, Message, Writer};
 use crate::error::{Error, Result};
 
@@ -73,6 +73,7 @@ impl Manager {
     /// With `EEXIST` if there is such a unit already: it is somebody else's.
     pub fn start_scope(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         self.bus.start_exchange();
+        let properties = &self.known(properties)?;
         let started = match self.start_transient(unit, properties) {
             Err(CallError::Refused { name, .. }) if name == UNIT_EXISTS => {
                 // A failed unit stays until somebody takes note of it.
@@ -92,6 +93,27 @@ impl Manager {
             "done" => Ok(()),
             result => Err(self.explain(unit, result)),
         }
+    }
+
+    /// Without properties that an older systemd does not have: the limits are
+    /// in the cgroup's files all the same.
+    fn known(&mut self, list: &[Property]) -> Result<Vec<Property>> {
+        let newest = list.iter().filter_map(since).max();
+        let version = match newest {
+            Some(_) => self.version()?,
+            None => 0,
+        };
+        let is_known = |property: &&Property| since(property).is_none_or(|since| since <= version);
+        Ok(list.iter().filter(is_known).cloned().collect())
+    }
+
+    /// `257.9-1` is 257.
+    fn version(&mut self) -> Result<u32> {
+        let text = self.property(PATH, MANAGER, "Version")?;
+        let digits = text.trim_start_matches('v').split(|c: char| !c.is_ascii_digit()).next();
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| Error::new(format!("systemd has no version in {text:?}")))
     }
 
     fn start_transient(&mut self, unit: &str, list: &[Property]) -> Result<String, CallError> {
@@ -134,7 +156,7 @@ impl Manager {
         let mut body = Writer::default();
         body.text(unit);
         body.boolean(true);
-        properties(&mut body, list);
+        properties(&mut body, &self.known(list)?);
         self.call("SetUnitProperties", "sba(sv)", body)?;
         Ok(())
     }
@@ -220,6 +242,16 @@ impl Manager {
         };
         Error::new(format!("systemd cannot start {unit}: job {job_result}{result}"))
             .hint(format!("systemd says why: journalctl -u {unit}"))
+    }
+}
+
+/// The version of systemd that a property came with, where that is younger
+/// than the oldest kernel hako runs on.
+fn since(property: &Property) -> Option<u32> {
+    match (property.name.as_str(), &property.value) {
+        ("CPUWeight", Value::Uint64(0)) => Some(252),
+        ("MemoryZSwapMax", _) => Some(253),
+        _ => None,
     }
 }
 

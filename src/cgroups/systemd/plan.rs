@@ -4,7 +4,7 @@ use super::annotation;
 use super::scope::Scope;
 use super::unit::{Unit, cgroup_name, expand_slice, parse_path};
 use super::value::{Property, Value};
-use crate::cgroups::{Driver, Placement};
+use crate::cgroups::{Current, Driver, Placement, Setting, Table};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
@@ -16,13 +16,7 @@ const POINTER: &str = "/linux/cgroupsPath";
 /// Decides which unit it is and what it is like. Init waits until it is in it,
 /// before anything else: all that it uses shall count there, and the root of a
 /// cgroup namespace is the cgroup of its maker.
-pub fn plan(
-    spec: &Spec,
-    linux: &Linux,
-    hierarchy: PathBuf,
-    limits: Vec<Property>,
-    compiler: &mut Compiler,
-) -> Placement {
+pub fn plan(spec: &Spec, linux: &Linux, hierarchy: PathBuf, compiler: &mut Compiler) -> Placement {
     let chosen = properties_chosen(spec, compiler);
     let (unit, slice, path) = match names(linux, compiler) {
         Ok(names) => names,
@@ -48,11 +42,19 @@ pub fn plan(
     );
     properties.retain(|default| chosen.iter().all(|property| property.name != default.name));
     properties.extend(chosen);
-    properties.extend(limits);
+    properties.extend(limits(linux));
     compiler.parent_at(POINTER, ParentOp::MakeScope(Scope { unit: unit.clone(), properties }));
     compiler.parent(ParentOp::Send(Message::Placed));
     compiler.child(ChildOp::Receive(Message::Placed));
     Placement { hierarchy, path, driver: Driver::Systemd(unit) }
+}
+
+/// Limits are written to files as well: systemd rounds some of them, and must
+/// know the others, or it would undo them.
+fn limits(linux: &Linux) -> Vec<Property> {
+    let Some(resources) = linux.resources() else { return Vec::new() };
+    let table = Table::new(resources, &Current::default(), "/linux/resources");
+    table.settings.iter().flat_map(Setting::properties).collect()
 }
 
 fn properties_chosen(spec: &Spec, compiler: &mut Compiler) -> Vec<Property> {

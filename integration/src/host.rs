@@ -61,12 +61,21 @@ fn adopt_orphans() {
     });
 }
 
-/// The directory of a cgroup, given its path below the cgroup2 root.
+/// The directory of a cgroup, given its path below the cgroup2 root, or its
+/// unit as `SLICE:PREFIX:NAME`.
 #[must_use]
 pub fn cgroup_dir(path: &str) -> PathBuf {
     let table = mount_table();
     let mount = table.iter().rfind(|mount| mount.kind == "cgroup2").expect("a cgroup2 mount");
-    mount.target.join(path.trim_start_matches('/'))
+    match path.split(':').collect::<Vec<_>>()[..] {
+        [slice, prefix, name] => {
+            let ends = slice.match_indices(['-', '.']).map(|(end, _)| end);
+            let slices = ends.map(|end| format!("{}.slice", &slice[..end]));
+            let scope = format!("{prefix}-{name}.scope");
+            slices.chain([scope]).fold(mount.target.clone(), |dir, name| dir.join(name))
+        }
+        _ => mount.target.join(path.trim_start_matches('/')),
+    }
 }
 
 /// One line of the mount table.

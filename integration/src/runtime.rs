@@ -22,6 +22,7 @@ pub struct Runtime {
     root: PathBuf,
     scratch: Scratch,
     counter: AtomicU32,
+    systemd: bool,
 }
 
 impl Default for Runtime {
@@ -43,7 +44,22 @@ impl Runtime {
         let scratch = Scratch::new(&name);
         let root = scratch.path().join("state");
         scratch.dir("io");
-        Self { program: binaries::runtime(), name, root, scratch, counter: AtomicU32::new(0) }
+        Self {
+            program: binaries::runtime(),
+            name,
+            root,
+            scratch,
+            counter: AtomicU32::new(0),
+            systemd: false,
+        }
+    }
+
+    /// The same with `--systemd-cgroup`, and scopes for its bundles.
+    #[must_use]
+    pub fn with_systemd() -> Self {
+        let mut runtime = Self::new();
+        runtime.systemd = true;
+        runtime
     }
 
     /// A new bundle with a rootfs, a config and a container id of its own.
@@ -52,7 +68,11 @@ impl Runtime {
         let number = self.next();
         let id = format!("{}-{number}", self.name);
         let dir = self.scratch.dir(&format!("bundle-{number}"));
-        Bundle::new(dir, &id, &format!("/{}/{id}", self.name))
+        let cgroup = match self.systemd {
+            true => format!("system.slice:test:{id}"),
+            false => format!("/{}/{id}", self.name),
+        };
+        Bundle::new(dir, &id, &cgroup)
     }
 
     fn next(&self) -> u32 {
@@ -122,7 +142,8 @@ impl Runtime {
     /// A command in this world: `--root ROOT` and then these words.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
-        self.bare().arg("--root").arg(&self.root).args(words)
+        let manager = self.systemd.then_some("--systemd-cgroup");
+        self.bare().arg("--root").arg(&self.root).args(manager).args(words)
     }
 
     /// Writes the bundle's config.json and prepares `verb --bundle DIR ID`,

@@ -3,4 +3,5 @@
 //! them here if this is such a host, and in the guest otherwise.
 
 mod stock;
+mod systemd;
 mod world;

@@ -270,9 +270,15 @@ fn give_back(path: &Path) {
 fn write_kill(path: &Path) -> Result<()> {
     let file = path.join("cgroup.kill");
     match std::fs::write(&file, "1") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.exists() => Ok(()),
+        Err(error) if is_gone(&error) && !path.exists() => Ok(()),
         result => result.os(|| format!("cannot write {}", file.display())),
     }
+}
+
+/// systemd removes a cgroup of its own as soon as it is empty. Files of it that
+/// are still open are dead then.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 /// Kills everything in the cgroup and waits until it is gone (cgroups(7),
@@ -285,8 +291,12 @@ fn kill(path: &Path) -> Result<()> {
     loop {
         let mut text = String::new();
         let mut reader = &events;
-        std::io::Seek::rewind(&mut reader).os(|| "cannot read cgroup.events")?;
-        std::io::Read::read_to_string(&mut reader, &mut text).os(|| "cannot read cgroup.events")?;
+        let read = std::io::Seek::rewind(&mut reader)
+            .and_then(|()| std::io::Read::read_to_string(&mut reader, &mut text));
+        if matches!(&read, Err(error) if is_gone(error)) {
+            return Ok(());
+        }
+        read.os(|| "cannot read cgroup.events")?;
         if text.lines().any(|line| line == "populated 0") {
             return Ok(());
         }

@@ -1,0 +1,73 @@
+//! Limits are systemd's, too: what systemd does not know of, it would undo.
+
+use super::{assert_gone, property, systemctl, unit};
+use hako_integration::{Runtime, cgroup_dir, json};
+use std::fs;
+
+fn file(cgroup: &str, name: &str) -> String {
+    fs::read_to_string(cgroup_dir(cgroup).join(name)).expect(name).trim().to_string()
+}
+
+#[test]
+fn limits_are_properties_and_files() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set(
+        "/linux/resources",
+        json!({
+            "memory": {"limit": 64 << 20, "reservation": 32 << 20},
+            "cpu": {"shares": 512, "quota": 34_000, "period": 100_000},
+            "pids": {"limit": 20},
+            "unified": {"memory.high": "50331648", "cpu.max.burst": "1000"},
+        }),
+    );
+    let container = hako.create(&bundle);
+    let unit = unit(&bundle);
+    for (name, value) in [
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "33554432"),
+        ("MemoryHigh", "50331648"),
+        ("CPUWeight", "59"),
+        ("CPUQuotaPerSecUSec", "340ms"),
+        ("TasksMax", "20"),
+    ] {
+        assert_eq!(property(&unit, name), value, "{name}");
+    }
+    let files = [
+        ("memory.max", "67108864"),
+        ("memory.low", "33554432"),
+        ("memory.high", "50331648"),
+        ("cpu.weight", "59"),
+        ("cpu.max", "34000 100000"),
+        ("cpu.max.burst", "1000"),
+        ("pids.max", "20"),
+    ];
+    for (name, value) in files {
+        assert_eq!(file(bundle.cgroup(), name), value, "{name}");
+    }
+    systemctl(&["daemon-reload"]);
+    container.start();
+    for (name, value) in files {
+        assert_eq!(file(bundle.cgroup(), name), value, "{name} after daemon-reload");
+    }
+}
+
+#[test]
+fn a_limit_of_no_processes_is_the_kernels() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/pids/limit", 0);
+    let _container = hako.create(&bundle);
+    assert_eq!(file(bundle.cgroup(), "pids.max"), "0");
+}
+
+#[test]
+fn a_container_over_its_memory_is_killed_and_can_be_deleted() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/memory", json!({"limit": 16 << 20, "swap": 16 << 20}));
+    bundle.inspector("alloc 64");
+    let output = hako.run(&bundle);
+    assert_eq!(output.code, Some(137), "{output}");
+    assert_gone(&unit(&bundle));
+}

@@ -6,6 +6,7 @@
 
 mod attach;
 mod program;
+mod property;
 #[cfg(test)]
 mod tests;
 

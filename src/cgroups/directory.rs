@@ -206,7 +206,9 @@ impl Record {
     pub fn destroy(&self) -> Result<()> {
         let path = self.placement.directory();
         let Some(made) = &self.made else {
-            give_back(&path, &self.placement.driver);
+            if self.placement.driver == Driver::Cgroupfs {
+                give_back(&path);
+            }
             return Ok(());
         };
         if let Driver::Systemd(unit) = &self.placement.driver {

@@ -11,7 +11,5 @@ pub mod systemd;
 pub use controllers::Need;
 pub use devices::{Access, Devices, Kind, Rule};
 pub use directory::{CgroupDir, Record};
-pub use plan::{
-    Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits,
-};
+pub use plan::{Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits};
 pub use resources::{Current, IfMissing, Setting, Table};

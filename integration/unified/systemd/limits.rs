@@ -53,6 +53,36 @@ fn limits_are_properties_and_files() {
 }
 
 #[test]
+fn device_rules_survive_a_reload_of_systemd() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.capabilities(&["CAP_MKNOD"]);
+    bundle.set(
+        "/linux/resources/devices",
+        json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+        ]),
+    );
+    let container = hako.serve(&bundle);
+    let unit = unit(&bundle);
+    assert_eq!(property(&unit, "DevicePolicy"), "strict");
+    let allowed = property(&unit, "DeviceAllow");
+    assert!(allowed.contains("/dev/char/1:11 r"), "{allowed}");
+    let nodes = "mknod /dev/allowed c 1 11 -- mknod /dev/denied c 1 4";
+    container.ask(nodes);
+    for when in ["at first", "after daemon-reload"] {
+        let seen = container.ask("open /dev/allowed read -- open /dev/denied read");
+        assert_eq!(seen[1]["errno"], "EPERM", "{when}: {seen:?}");
+        assert_ne!(seen[0]["errno"], "EPERM", "{when}: {seen:?}");
+        systemctl(&["daemon-reload"]);
+    }
+    systemctl(&["set-property", "--runtime", &unit, "MemoryMax=1G"]);
+    let seen = container.ask("open /dev/denied read");
+    assert_eq!(seen[0]["errno"], "EPERM", "after set-property: {seen:?}");
+}
+
+#[test]
 fn a_limit_of_no_processes_is_the_kernels() {
     let hako = Runtime::with_systemd();
     let mut bundle = hako.bundle();

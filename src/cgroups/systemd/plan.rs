@@ -1,10 +1,11 @@
 //! What: the scope for a container.
 
+use super::address::Instance;
 use super::annotation;
 use super::scope::Scope;
 use super::unit::{Unit, cgroup_name, expand_slice, parse_path};
 use super::value::{Property, Value};
-use crate::cgroups::{Current, Driver, Placement, Setting, Table};
+use crate::cgroups::{Current, Devices, Driver, Placement, Setting, Table};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
@@ -43,6 +44,9 @@ pub fn plan(spec: &Spec, linux: &Linux, hierarchy: PathBuf, compiler: &mut Compi
     properties.retain(|default| chosen.iter().all(|property| property.name != default.name));
     properties.extend(chosen);
     properties.extend(limits(linux));
+    if compiler.host.is_in_initial_user_namespace() && unit.instance == Instance::System {
+        properties.extend(devices(linux));
+    }
     compiler.parent_at(POINTER, ParentOp::MakeScope(Scope { unit: unit.clone(), properties }));
     compiler.parent(ParentOp::Send(Message::Placed));
     compiler.child(ChildOp::Receive(Message::Placed));
@@ -55,6 +59,11 @@ fn limits(linux: &Linux) -> Vec<Property> {
     let Some(resources) = linux.resources() else { return Vec::new() };
     let table = Table::new(resources, &Current::default(), "/linux/resources");
     table.settings.iter().flat_map(Setting::properties).collect()
+}
+
+fn devices(linux: &Linux) -> Vec<Property> {
+    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_deref());
+    Devices::new(rules.unwrap_or_default()).0.properties()
 }
 
 fn properties_chosen(spec: &Spec, compiler: &mut Compiler) -> Vec<Property> {

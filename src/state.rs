@@ -5,7 +5,7 @@
 //! derived from the process and the gate. A process is known by its pid and
 //! its start time, so that a pid used again is not mistaken for it.
 
-use crate::cgroups;
+use crate::cgroups::{self, Driver};
 use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks::Hooks;
@@ -26,6 +26,8 @@ const FILE: &str = "state.json";
 const TEMPORARY: &str = "state.json.new";
 /// A link to the cgroup, for when the record cannot be read.
 const CGROUP: &str = "cgroup";
+/// A link that names the unit, if systemd makes the cgroup.
+const UNIT: &str = "unit";
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 
@@ -253,15 +255,24 @@ impl StateDir {
     }
 
     /// Notes, apart from the record, which cgroup will be made for the container.
-    pub fn note_cgroup(&self, directory: &Path) -> Result<()> {
-        rustix::fs::symlinkat(directory, &self.fd, CGROUP).os(|| "cannot note the cgroup")
+    pub fn note_cgroup(&self, placement: &cgroups::Placement) -> Result<()> {
+        let message = || "cannot note the cgroup";
+        if let Driver::Systemd(unit) = &placement.driver {
+            rustix::fs::symlinkat(unit.to_string(), &self.fd, UNIT).os(message)?;
+        }
+        rustix::fs::symlinkat(placement.directory(), &self.fd, CGROUP).os(message)
     }
 
     /// The cgroup that was noted.
     pub fn noted_cgroup(&self) -> Option<cgroups::Placement> {
-        let target = rustix::fs::readlinkat(&self.fd, CGROUP, Vec::new()).ok()?;
-        let path = Path::new("/").join(target.to_str().ok()?.trim_start_matches('/'));
-        Some(cgroups::Placement { hierarchy: PathBuf::from("/"), path, ..Default::default() })
+        let read = |name| {
+            let target = rustix::fs::readlinkat(&self.fd, name, Vec::new()).ok()?;
+            target.into_string().ok()
+        };
+        let path = Path::new("/").join(read(CGROUP)?.trim_start_matches('/'));
+        let unit = read(UNIT).and_then(|unit| unit.parse().ok());
+        let driver = unit.map_or(Driver::Cgroupfs, Driver::Systemd);
+        Some(cgroups::Placement { hierarchy: PathBuf::from("/"), path, driver })
     }
 
     /// Where the container is in its life.
@@ -295,7 +306,7 @@ impl StateDir {
 
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
-        for name in [CGROUP, seccomp::FILTER, FILE] {
+        for name in [CGROUP, UNIT, seccomp::FILTER, FILE] {
             let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
         }
         match rustix::fs::rmdir(&self.path) {

@@ -140,7 +140,7 @@ pub fn create(
         directory.save(&record)?;
         prepared.keep_filter(directory.as_fd())?;
         if record.cgroup.made.is_some() {
-            directory.note_cgroup(&plan.cgroup.directory())?;
+            directory.note_cgroup(&plan.cgroup)?;
         }
         let cgroup = record.cgroup.create().inspect_err(|error| {
             if error.errno == Some(libc::EEXIST) {

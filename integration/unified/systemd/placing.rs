@@ -201,9 +201,9 @@ fn after_a_killed_runtime_everything_can_be_deleted() {
     let hako = Runtime::with_systemd();
     let bundle = hako.bundle();
     let mut interrupted = 0;
-    for delay in 0..30 {
+    for delay in 0..15 {
         let create = hako.on_bundle(&["create"], &bundle).spawn();
-        std::thread::sleep(Duration::from_millis(2 * delay));
+        std::thread::sleep(Duration::from_millis(3 * delay));
         create.signal(rustix::process::Signal::KILL);
         let output = create.finish();
         interrupted += usize::from(output.signal.is_some());
@@ -219,7 +219,7 @@ fn after_a_killed_runtime_everything_can_be_deleted() {
         }
         assert_gone(&unit(&bundle));
     }
-    assert!(interrupted > 5, "only {interrupted} were interrupted");
+    assert!(interrupted > 3, "only {interrupted} were interrupted");
 }
 
 /// Without state.json, the noted cgroup is enough.
@@ -231,12 +231,6 @@ fn a_damaged_record_does_not_keep_the_unit() {
     fs::write(hako.root().join(bundle.id()).join("state.json"), "{").unwrap();
     let _ = hako.command(&["delete", "--force", bundle.id()]).output().ok();
     container.wait();
-    for _ in 0..200 {
-        if property(&unit(&bundle), "LoadState") == "not-found" {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
     assert_gone(&unit(&bundle));
 }
 

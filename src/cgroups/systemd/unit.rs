@@ -3,7 +3,9 @@
 use super::address::Instance;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// A scope, as the state file remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +14,27 @@ pub struct Unit {
     pub instance: Instance,
     /// `docker-0123.scope` …
     pub name: String,
+}
+
+/// `system/docker-0123.scope`
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.instance, self.name)
+    }
+}
+
+impl FromStr for Unit {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts = text.split_once('/');
+        let instances = [Instance::System, Instance::User];
+        let found = parts.and_then(|(instance, name)| {
+            let instance = instances.into_iter().find(|known| known.to_string() == instance)?;
+            Some(Unit { instance, name: name.to_owned() })
+        });
+        found.ok_or_else(|| Error::new(format!("{text:?} is no unit")))
+    }
 }
 
 /// Longest name of a unit (systemd.unit(5)).
@@ -157,6 +180,17 @@ mod tests {
             &long,
         ] {
             assert!(parse_path(path, "web", Instance::System).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn units_are_noted_as_text() {
+        for instance in [Instance::System, Instance::User] {
+            let unit = Unit { instance, name: "a-b.scope".to_owned() };
+            assert_eq!(unit.to_string().parse::<Unit>().unwrap(), unit);
+        }
+        for text in ["", "a-b.scope", "global/a-b.scope"] {
+            assert!(text.parse::<Unit>().is_err(), "{text}");
         }
     }
 

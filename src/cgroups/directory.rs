@@ -97,8 +97,19 @@ impl Record {
     /// Opens the cgroup for another process of the container: one `below` the
     /// container's; else the container's own; or that of its init, if it has
     /// moved, because a cgroup that has controllers enabled for its children
-    /// takes no processes (cgroups(7), "no internal processes").
-    pub fn enter(&self, below: Option<&Path>, init: i32) -> Result<CgroupDir> {
+    /// takes no processes (cgroups(7), "no internal processes"). `None` where
+    /// nobody places the container's processes.
+    pub fn enter(&self, below: Option<&Path>, init: i32) -> Result<Option<CgroupDir>> {
+        match (&self.placement.driver, below) {
+            (Driver::Disabled, None) => Ok(None),
+            (Driver::Disabled, Some(_)) => {
+                Err(Error::new("the container has no cgroup of its own to look for --cgroup in"))
+            }
+            _ => self.enter_own(below, init).map(Some),
+        }
+    }
+
+    fn enter_own(&self, below: Option<&Path>, init: i32) -> Result<CgroupDir> {
         let own = self.placement.directory();
         if let Some(below) = below {
             if below.components().any(|part| part == std::path::Component::ParentDir) {

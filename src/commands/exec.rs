@@ -11,6 +11,7 @@ use crate::process::{self, Changes};
 use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent};
 use crate::terminal::DescriptorSocket;
+use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -28,12 +29,13 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
     let directory = container.directory.as_fd();
-    let spawned = spawn::spawn(&plan, prepared, &cgroup, directory, inherited)?;
+    let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory, inherited)?;
     let executed = Parent {
         plan: &plan,
         status: "running",
         spawned: &spawned,
-        cgroup: &cgroup,
+        placed: &container.record.cgroup,
+        cgroup: cgroup.map(OnceCell::from).unwrap_or_default(),
         console: console.as_ref(),
         pid_file: args.channels.pid_file.as_deref(),
         pidfd_socket: pidfd_socket.as_ref(),

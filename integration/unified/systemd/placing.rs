@@ -251,3 +251,11 @@ fn without_a_manager_the_container_stays_in_its_callers_cgroup() {
     let command = hako.on_bundle(&["--cgroup-manager=disabled", "run"], &bundle);
     hako.finish(command, &bundle).refuses("/linux/resources/pids/limit");
 }
+
+#[test]
+fn exec_joins_the_scope() {
+    let hako = Runtime::with_systemd();
+    let container = hako.serve(&hako.bundle());
+    let seen = container.command(&["exec"]).args(["/bin/inspector", "read", "/proc/self/cgroup"]);
+    assert_eq!(seen.output().ok().values()[0], "0::/\n");
+}

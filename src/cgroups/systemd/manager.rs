@@ -161,17 +161,6 @@ impl Manager {
         Ok(())
     }
 
-    /// Moves processes into a unit's cgroup, for a user who may not.
-    pub fn attach(&mut self, unit: &str, pids: &[u32]) -> Result<()> {
-        self.bus.start_exchange();
-        let mut body = Writer::default();
-        body.text(unit);
-        body.text("");
-        body.array(4, |list| pids.iter().for_each(|pid| list.uint32(*pid)));
-        self.call("AttachProcessesToUnit", "ssau", body)?;
-        Ok(())
-    }
-
     /// The cgroup below which the manager keeps all its units.
     pub fn control_group(&mut self) -> Result<String> {
         Ok(self.property(PATH, MANAGER, "ControlGroup")?)

@@ -90,11 +90,6 @@ impl Unit {
             some => Manager::connect(self.instance)?.set_properties(&self.name, some),
         }
     }
-
-    /// Moves a process into the unit's cgroup, for a user who may not.
-    pub fn attach(&self, pid: i32) -> Result<()> {
-        Manager::connect(self.instance)?.attach(&self.name, &[pid.cast_unsigned()])
-    }
 }
 
 impl fmt::Display for Scope {

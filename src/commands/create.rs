@@ -1,7 +1,7 @@
 //! `hako create`: everything but the execution of the program.
 
 use super::Session;
-use crate::cgroups;
+use crate::cgroups::{self, CgroupDir};
 use crate::cli;
 use crate::config;
 use crate::error::{Context, Error, Result};
@@ -139,18 +139,7 @@ pub fn create(
         // Before the first side effect: whatever happens next can be cleaned up.
         directory.save(&record)?;
         prepared.keep_filter(directory.as_fd())?;
-        if record.cgroup.made.is_some() {
-            directory.note_cgroup(&plan.cgroup)?;
-        }
-        let cgroup = record.cgroup.create().inspect_err(|error| {
-            if error.errno == Some(libc::EEXIST) {
-                // Made by somebody else at this very moment: not to be undone.
-                rollback.cgroup.made = None;
-            }
-        })?;
-        if let Some(cgroup) = &cgroup {
-            cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
-        }
+        let cgroup = rollback.make_cgroup()?;
         let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)?;
         let spawned = rollback.spawned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
@@ -231,6 +220,25 @@ struct Rollback<'a> {
 }
 
 impl Rollback<'_> {
+    /// Makes the cgroup, after a note of it, and gives it its controllers.
+    /// `None` where init is not to be cloned into it.
+    fn make_cgroup(&mut self) -> Result<Option<CgroupDir>> {
+        let plan = self.plan;
+        if self.cgroup.made.is_some() {
+            self.directory.note_cgroup(&plan.cgroup)?;
+        }
+        let cgroup = self.cgroup.create().inspect_err(|error| {
+            if error.errno == Some(libc::EEXIST) {
+                // Made by somebody else at this very moment: not to be undone.
+                self.cgroup.made = None;
+            }
+        })?;
+        if let Some(cgroup) = &cgroup {
+            cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
+        }
+        Ok(cgroup)
+    }
+
     fn undo(&self) {
         if let Some(spawned) = &self.spawned {
             spawned.kill();

@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest bench fuzz lint install uninstall clean help
+.PHONY: all build demo test unit guest engines bench fuzz lint install uninstall clean help
 
 all: build
 
@@ -41,6 +41,13 @@ unit: ## run the tests that need no root
 
 guest: ## build the guest in which limits and systemd are tested, if it is not there (needs root)
 	@integration/vm/build
+
+engines: build ## run docker, containerd and podman with hako (needs root; PEERS=1 writes docs/engines-compared.md)
+ifdef PEERS
+	@integration/engines/compare docs/engines-compared.md
+else
+	@integration/engines/test
+endif
 
 bench: build ## measure hako beside crun, runc and a hand-written floor (needs root; RUNS=100)
 	@integration/setup.sh bench

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is needed and missing.
 #
-#   setup.sh build|demo|test|guest|bench|fuzz
+#   setup.sh build|demo|test|guest|engines|bench|fuzz
 #
 # On Debian and its relatives, as root, with apt-get; elsewhere it says what to install. It changes
 # nothing when nothing is missing.
@@ -18,6 +18,7 @@ has() {
     *.a) [ -e "$(cc -print-file-name="$1" 2>/dev/null)" ] ;; # only the name when not found
     busybox) # a static one; Alpine has two
         command -v busybox.static || { command -v busybox && ! ldd "$(command -v busybox)" 2>&1 | grep '=>'; } ;;
+    debian-keyring) [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] ;;
     *) PATH=$PATH:/usr/sbin:/sbin command -v "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -39,6 +40,7 @@ ip|iproute2|iproute|iproute2|iproute2
 newuidmap|uidmap|shadow-utils|shadow|shadow-uidmap
 unshare|util-linux|util-linux|util-linux|util-linux
 mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap
+debian-keyring|debian-archive-keyring|debian-keyring|debian-archive-keyring|debian-archive-keyring
 patchelf|patchelf|patchelf|patchelf|patchelf
 cpio|cpio|cpio|cpio|cpio
 mke2fs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
@@ -105,6 +107,7 @@ build) check_rust && check_packages $build ;;
 demo) check_packages busybox ;;
 test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare ;;
 guest) check_packages $guest ;;
+engines) check_packages mmdebstrap debian-keyring unshare ;;
 bench) check_packages $build strace crun runc ;;
 fuzz) check_rust && check_packages $build c++ ;;
 *)

@@ -1,0 +1,48 @@
+#!/bin/bash
+# dockerd: how it starts and ends, and what is in it. For sourcing.
+
+themes='run limits terminal lifecycle exec errors build image network volume compose daemon remap swarm'
+
+# start_daemon [FLAG...]: with the runtime as the default, and as that of BuildKit, and an image.
+start_daemon() {
+    local path=$runtime
+    # crun asks for controllers even where an engine sends empty limits.
+    [ "${runtime##*/}" != crun ] || path=$(limitless)
+    # User Mode Linux has none.
+    iptables --list >/dev/null 2>&1 || set -- --iptables=false --ip6tables=false "$@"
+    rm -f /run/docker.pid
+    DOCKER_BUILDKIT_RUNC_COMMAND=$path setsid dockerd --pidfile /run/docker.pid --add-runtime "tested=$path" \
+        --default-runtime tested --exec-opt native.cgroupdriver=cgroupfs --storage-driver overlay2 "$@" \
+        </dev/null >>"$work/dockerd.log" 2>&1 &
+    eventually docker version || { tail "$work/dockerd.log" && return 1; }
+}
+
+stop_daemon() {
+    local pid
+    pid=$(cat /run/docker.pid) && kill "$pid" && tail --pid="$pid" --sleep-interval=0.1 --follow=descriptor /dev/null
+}
+
+# restart_daemon [FLAG...]
+restart_daemon() {
+    stop_daemon
+    start_daemon "$@"
+}
+
+start_engine() {
+    "$engines/image" box:latest "$work/box.tar" && start_daemon && docker load --quiet --input "$work/box.tar" >/dev/null
+}
+
+stop_engine() { stop_daemon; }
+
+describe_engine() { docker version --format 'dockerd {{.Server.Version}}'; }
+
+# After each case.
+tidy() {
+    docker container ls --all --quiet | xargs --no-run-if-empty docker container rm --force --volumes
+}
+
+# in_box [OPTION...] -- COMMAND...: in a container of its own, which is gone afterwards.
+run() { docker run --rm "$@"; }
+# A container that stays, by the name of `job`.
+keep() { docker run --detach --name job "$@" >/dev/null; }
+state() { docker inspect --format "{{.State.$1}}" "${2:-job}"; }

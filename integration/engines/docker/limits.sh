@@ -1,0 +1,57 @@
+#!/bin/bash
+# Limits, as the kernel of the container sees them.
+
+in_cgroup() { # FILE OPTION...: a file of the container's cgroup, seen from inside
+    local file=$1
+    shift
+    run "$@" box cat "/sys/fs/cgroup/$file"
+}
+case_memory() {
+    needs_controllers memory
+    is "$(in_cgroup memory.max --memory 32m)" 33554432
+    exits 137 run --memory 16m box tail -c 64m /dev/zero
+}
+case_memory_reservation() {
+    needs_controllers memory
+    is "$(in_cgroup memory.low --memory-reservation 8m)" 8388608
+}
+case_memory_swap() {
+    needs_controllers memory
+    run box test -e /sys/fs/cgroup/memory.swap.max || skip 'this kernel does not account for swap'
+    is "$(in_cgroup memory.swap.max --memory 32m --memory-swap 48m)" 16777216
+}
+case_out_of_memory_is_told() {
+    needs_controllers memory
+    keep --memory 16m box sh -c 'tail -c 64m /dev/zero; sleep 60'
+    eventually says true docker inspect --format '{{.State.OOMKilled}}' job
+}
+case_cpus() {
+    needs_controllers cpu
+    is "$(in_cgroup cpu.max --cpus 0.5)" '50000 100000'
+}
+case_cpu_shares() {
+    needs_controllers cpu
+    lacks "$(in_cgroup cpu.weight --cpu-shares 512)" 100
+}
+case_cpuset() {
+    needs_controllers cpuset
+    is "$(in_cgroup cpuset.cpus --cpuset-cpus 0)" 0
+}
+case_pids_limit() {
+    needs_controllers pids
+    is "$(in_cgroup pids.max --pids-limit 20)" 20
+}
+case_blkio() {
+    needs_controllers io
+    has "$(in_cgroup io.max --device-write-bps "$(findmnt -no SOURCE /):1mb")" wbps=1048576
+}
+case_update() {
+    needs_controllers memory cpu pids
+    keep --memory 64m box sleep 60
+    docker update --memory 32m --memory-swap 64m --cpus 0.2 --pids-limit 30 job
+    is "$(docker exec job sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max cpu.max pids.max)')" '33554432 20000 100000 30'
+}
+case_limits_that_cannot_be_had_are_told() {
+    [ -n "$(controllers_missing memory)" ] || skip 'cgroup2 has the memory controller here'
+    has "$(run --memory 32m box true 2>&1)" 'does not support memory limit'
+}

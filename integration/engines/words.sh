@@ -1,0 +1,78 @@
+#!/bin/bash
+# The words that cases are written in. For sourcing.
+
+fail() { echo "$*" >&2 && exit 1; }
+# The case cannot be judged here, for a reason that was found out, not assumed.
+skip() { echo "$*" >&2 && exit 77; }
+
+# is ACTUAL EXPECTED
+is() { [ "$1" = "$2" ] || fail "expected '$2', got '$1'"; }
+# has TEXT PART, lacks TEXT PART
+has() { [[ $1 == *"$2"* ]] || fail "expected '$2' in '$1'"; }
+lacks() { [[ $1 != *"$2"* ]] || fail "expected no '$2' in '$1'"; }
+
+# exits CODE COMMAND...: its exit code; its output, of both kinds, is the output.
+exits() {
+    local expected=$1 code=0
+    shift
+    "$@" 2>&1 || code=$?
+    [ "$code" = "$expected" ] || fail "expected exit code $expected, got $code: $*"
+}
+
+# fails COMMAND...: with any exit code.
+fails() {
+    local output
+    if output=$("$@" 2>&1); then fail "expected a failure: $*"; fi
+    echo "$output"
+}
+
+# eventually COMMAND...: within ten seconds it succeeds.
+eventually() {
+    for _ in $(seq 100); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 0.1
+    done
+    fail "not within ten seconds: $*"
+}
+
+# says PART COMMAND...: succeeds when the output has it; for `eventually`.
+says() {
+    local part=$1
+    shift
+    [[ $("$@" 2>&1) == *"$part"* ]]
+}
+
+controllers_missing() { # those of $@ that this machine's cgroup2 lacks
+    local controller missing=()
+    for controller; do
+        grep -qw "$controller" /sys/fs/cgroup/cgroup.controllers || missing+=("$controller")
+    done
+    echo "${missing[*]}"
+}
+
+needs_controllers() {
+    local missing
+    missing=$(controllers_missing "$@")
+    [ -z "$missing" ] || skip "cgroup2 has no controller $missing here"
+}
+
+needs_capability() { # NAME NUMBER
+    local effective
+    effective=$(sed -n 's/^CapEff:\t//p' /proc/self/status)
+    ((0x$effective >> $2 & 1)) || skip "root has no $1 here"
+}
+
+needs_file() { [ -e "$1" ] || skip "there is no $1 here"; }
+
+# The runtime without the limits that cannot be had here. It keeps its name, which engines look at.
+limitless() {
+    if [ -z "$(controllers_missing cpu io memory pids)" ]; then
+        echo "$runtime"
+        return
+    fi
+    mkdir -p /usr/local/libexec/limitless
+    local wrapper=/usr/local/libexec/limitless/${runtime##*/}
+    printf '#!/bin/sh\nexec %s/without-limits %s "$@"\n' "$engines" "$runtime" >"$wrapper"
+    chmod +x "$wrapper"
+    echo "$wrapper"
+}

@@ -342,6 +342,22 @@ fn tmpcopyup_brings_the_shadowed_tree_along() {
 }
 
 #[test]
+fn tmpcopyup_leaves_the_mode_and_owner_that_the_mount_was_given() {
+    let hako = Runtime::new();
+    let (bundle, _) = tmpfs_at_mnt(&hako, &["tmpcopyup"]);
+    bundle.write("/mnt/file", "text");
+    std::os::unix::fs::chown(bundle.rootfs("/mnt"), Some(12), Some(34)).unwrap();
+    let seen = hako.ask(&bundle, "stat /mnt");
+    assert_eq!((&seen[0]["mode"], &seen[0]["uid"]), (&json!(0o755), &json!(12)));
+    let (bundle, _) = tmpfs_at_mnt(&hako, &["tmpcopyup", "mode=0751", "uid=5", "gid=6"]);
+    bundle.write("/mnt/file", "text");
+    let seen = hako.ask(&bundle, "stat /mnt -- read /mnt/file");
+    assert_eq!(seen[0]["mode"], 0o751);
+    assert_eq!((&seen[0]["uid"], &seen[0]["gid"]), (&json!(5), &json!(6)));
+    assert_eq!(seen[1], "text");
+}
+
+#[test]
 fn tmpcopyup_into_a_read_only_tmpfs() {
     let hako = Runtime::new();
     let (bundle, _) = tmpfs_at_mnt(&hako, &["tmpcopyup", "ro"]);

@@ -22,7 +22,8 @@ const CHUNK: usize = 64 * 1024;
 const XATTR_MAX: usize = 64 * 1024;
 
 /// Copies everything in directory `from` into the empty, writable directory
-/// `to`, which gets the mode, owner, times and extended attributes of `from`.
+/// `to`, which gets the mode, owner, times and extended attributes of `from`;
+/// but what its mount was `given` (`mode`, `uid`, `gid`) stays.
 ///
 /// Sockets and mount points are left out, and so are device nodes without the
 /// privilege to make them. Owners and extended attributes that cannot be set
@@ -30,9 +31,9 @@ const XATTR_MAX: usize = 64 * 1024;
 ///
 /// # Errors
 /// `ENOSPC` when `to` is too small, and whatever reading and writing says.
-pub fn copy_tree(from: BorrowedFd, to: BorrowedFd) -> Result<()> {
+pub fn copy_tree(from: BorrowedFd, to: BorrowedFd, given: impl Fn(&str) -> bool) -> Result<()> {
     let top = open_directory(from, c".")
-        .and_then(|from| Level::new(from, open_directory(to, c".")?, CString::default()))
+        .and_then(|from| Level::top(from, open_directory(to, c".")?, given))
         .os(|| "cannot open the directory to copy")?;
     let mut levels = vec![top];
     while let Some(level) = levels.last_mut() {
@@ -88,6 +89,21 @@ impl Level {
             to,
             name,
         })
+    }
+
+    fn top(from: OwnedFd, to: OwnedFd, given: impl Fn(&str) -> bool) -> Result<Self, Errno> {
+        let own = status(to.as_fd(), c"", AtFlags::EMPTY_PATH)?;
+        let mut level = Self::new(from, to, CString::default())?;
+        if given("mode") {
+            level.status.stx_mode = own.stx_mode;
+        }
+        if given("uid") {
+            level.status.stx_uid = own.stx_uid;
+        }
+        if given("gid") {
+            level.status.stx_gid = own.stx_gid;
+        }
+        Ok(level)
     }
 
     /// Copies the next entry; an error comes with its name.
@@ -307,7 +323,7 @@ mod tests {
         let [from, to] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         fill(from.path());
         let [source, target] = [&from, &to].map(|path| fs::File::open(path.path()).unwrap());
-        let result = copy_tree(source.as_fd(), target.as_fd());
+        let result = copy_tree(source.as_fd(), target.as_fd(), |_| false);
         check(from.path(), to.path(), result);
     }
 

@@ -139,12 +139,13 @@ impl Mount {
 
     /// A tmpfs takes the mode of the directory it covers, unless told otherwise.
     fn wants_mode_of_target(&self) -> bool {
-        match &self.kind {
-            MountKind::New { filesystem, data, .. } => {
-                filesystem == "tmpfs" && !data.iter().any(|(key, _)| key == "mode")
-            }
-            _ => false,
-        }
+        matches!(&self.kind, MountKind::New { filesystem, .. } if filesystem == "tmpfs")
+            && !self.is_given("mode")
+    }
+
+    /// Whether a parameter of the new file system is among the options.
+    fn is_given(&self, parameter: &str) -> bool {
+        matches!(&self.kind, MountKind::New { data, .. } if data.iter().any(|(key, _)| key == parameter))
     }
 
     /// A file system of its own, still detached.
@@ -179,7 +180,7 @@ impl Mount {
 
     fn finish_new(&self, tree: OwnedFd, target: OwnedFd) -> Result<()> {
         if self.copy_up {
-            copyup::copy_tree(target.as_fd(), tree.as_fd())?;
+            copyup::copy_tree(target.as_fd(), tree.as_fd(), |key| self.is_given(key))?;
         }
         for (propagation, recursive) in &self.propagation {
             change(

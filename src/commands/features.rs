@@ -35,7 +35,7 @@ fn features() -> Value {
                 "v1": false,
                 "v2": true,
                 "systemd": true,
-                "systemdUser": false,
+                "systemdUser": true,
                 "rdma": true,
             },
             "seccomp": {

@@ -17,10 +17,6 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// How long one exchange with systemd may take, jobs included. A machine under
-/// load needs seconds at times.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Why a call has no result.
 #[derive(Debug)]
 pub enum CallError {
@@ -61,19 +57,22 @@ pub struct Bus {
     received: Vec<u8>,
     signals: VecDeque<Message>,
     last_serial: u32,
+    patience: Duration,
     deadline: Instant,
 }
 
 impl Bus {
-    /// Connects and authenticates. A broker also wants to be greeted.
-    pub fn connect(address: &Address) -> Result<Self> {
+    /// Connects and authenticates. A broker also wants to be greeted. No
+    /// exchange may take longer than `patience`.
+    pub fn connect(address: &Address, patience: Duration) -> Result<Self> {
         let mut bus = Self {
-            socket: open(address)?,
+            socket: open(address, patience)?,
             target: address.target,
             received: Vec::new(),
             signals: VecDeque::new(),
             last_serial: 0,
-            deadline: Instant::now() + PATIENCE,
+            patience,
+            deadline: Instant::now() + patience,
         };
         bus.authenticate()?;
         if bus.target == Target::Broker {
@@ -89,7 +88,7 @@ impl Bus {
 
     /// Starts a new exchange: it may take as long as any.
     pub fn start_exchange(&mut self) {
-        self.deadline = Instant::now() + PATIENCE;
+        self.deadline = Instant::now() + self.patience;
     }
 
     /// The other side knows the user from the socket's credentials
@@ -229,25 +228,69 @@ impl Bus {
         let mut waiting = [PollFd::new(&self.socket, flags)];
         let left = left.try_into().ok();
         match rustix::io::retry_on_intr(|| poll(&mut waiting, left.as_ref())) {
-            Ok(0) => {
-                Err(Error::new(format!("systemd does not answer within {} s", PATIENCE.as_secs()))
-                    .hint("see whether it works at all: systemctl status"))
-            }
+            Ok(0) => Err(Error::new(format!(
+                "systemd does not answer within {} s",
+                self.patience.as_secs()
+            ))
+            .hint("see whether it works at all: systemctl status")),
             result => result.map(drop).os(|| "cannot wait for systemd"),
         }
     }
 }
 
-fn open(address: &Address) -> Result<OwnedFd> {
+fn open(address: &Address, patience: Duration) -> Result<OwnedFd> {
     let message = || format!("cannot connect to {}", address.place);
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .os(message)?;
     // A peer whose backlog is full makes connect(2) wait.
-    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).os(message)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience)).os(message)?;
     let place = match address.place.strip_prefix('@') {
         Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes()),
         None => SocketAddrUnix::new(&address.place),
     };
     connect(&socket, &place.os(message)?).os(message)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    /// Connects to somebody who reads the greeting and answers `answer`, or
+    /// nothing and keeps the line open.
+    fn connect_to(answer: Option<&'static [u8]>) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("bus");
+        let listener = UnixListener::bind(&place).unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut greeting = [0; 64];
+            let _ = stream.read(&mut greeting).unwrap();
+            match answer {
+                Some(answer) => stream.write_all(answer).unwrap(),
+                None => drop(stream.read(&mut greeting)),
+            }
+        });
+        let address =
+            Address { target: Target::Manager, place: place.to_str().unwrap().to_owned() };
+        let result = Bus::connect(&address, Duration::from_millis(300));
+        let text = result.map_or_else(|error| error.to_string(), |_| "connected".to_owned());
+        peer.join().unwrap();
+        text
+    }
+
+    #[test]
+    fn nothing_that_the_other_side_does_makes_it_wait_for_ever() {
+        for (answer, outcome) in [
+            (Some(&b"DATA\r\nOK 0123\r\n"[..]), "connected"),
+            (Some(b"REJECTED EXTERNAL\r\n"), "authentication refused: \"REJECTED EXTERNAL\""),
+            (Some(b"DATA\r\n"), "systemd closed the connection"),
+            (Some(b""), "systemd closed the connection"),
+            (None, "systemd does not answer within 0 s"),
+        ] {
+            assert_eq!(connect_to(answer), outcome);
+        }
+    }
 }

@@ -6,6 +6,11 @@ use super::bus::{Bus, CallError};
 use super::value::{Property, Value};
 use super::wire::{Call, Message, Writer};
 use crate::error::{Error, Result};
+use std::time::Duration;
+
+/// How long one exchange may take, jobs included. A machine under load needs
+/// seconds at times.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -28,7 +33,7 @@ impl Manager {
     pub fn connect(instance: Instance) -> Result<Self> {
         let mut reasons = Vec::new();
         for address in instance.addresses() {
-            let connected = Bus::connect(&address).and_then(Self::listen);
+            let connected = Bus::connect(&address, PATIENCE).and_then(Self::listen);
             match connected {
                 Ok(manager) => return Ok(manager),
                 Err(error) => reasons.push(error.to_string()),

@@ -15,7 +15,7 @@ fi
 work=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/fuzz
 seeds() { # the files that target $1 starts from
     case $1 in
-    compile) find golden bundles -name '*.json' ! -name state.json 2>/dev/null ;;
+    compile | seccomp) find golden bundles -name '*.json' ! -name state.json 2>/dev/null ;;
     state) echo golden/state.json ;;
     esac
 }

@@ -14,7 +14,7 @@ use crate::process;
 use crate::protocol::{Attachment, Interruption, Message, Socket};
 use crate::seal::Seal;
 use crate::seccomp::{self, Filter, Subject};
-use crate::state::ContainerState;
+use crate::state::{ContainerState, is_unexecuted};
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -369,7 +369,8 @@ impl Spawned {
     /// # Errors
     /// Init's own account of why the program could not be executed.
     pub fn wait_for_execution(&self) -> Result<()> {
-        wait_for_execution(&self.socket)
+        wait_for_execution(&self.socket)?;
+        if is_unexecuted(self.pid) { Err(self.explain_end(UNEXECUTED)) } else { Ok(()) }
     }
 
     fn cross_bridge(self) -> Result<Spawned> {
@@ -398,6 +399,11 @@ impl Spawned {
     }
 
     fn explain_death(&self) -> Error {
+        self.explain_end("before the container was created")
+            .hint("if it was SIGKILL, look for an out-of-memory kill in the kernel log and the cgroup's memory.events")
+    }
+
+    fn explain_end(&self, when: &str) -> Error {
         let waited = rustix::io::retry_on_intr(|| {
             rustix::process::waitid(
                 WaitId::PidFd(self.pidfd.as_fd()),
@@ -412,8 +418,7 @@ impl Spawned {
             },
             _ => "ended".to_owned(),
         };
-        Error::new(format!("container init {how} before the container was created"))
-            .hint("if it was SIGKILL, look for an out-of-memory kill in the kernel log and the cgroup's memory.events")
+        Error::new(format!("container init {how} {when}"))
     }
 }
 
@@ -431,7 +436,10 @@ pub fn pass_listener(
         .map_err(Interruption::Failed)
 }
 
-/// Waits until execve(2) has closed the connection to init.
+/// When init ended without a word after everything was said.
+pub const UNEXECUTED: &str = "before it executed the program; linux.seccomp may forbid execve";
+
+/// Waits until execve(2), or its end, has closed the connection to init.
 pub fn wait_for_execution(socket: &Socket) -> Result<()> {
     // No message is expected: `Start` can only be wrong.
     match socket.receive(Message::Start) {

@@ -127,6 +127,14 @@ impl InitProcess {
     }
 }
 
+/// Whether a process, also one that has ended, never executed a program since
+/// it was cloned (`PF_FORKNOEXEC`, which execve(2) clears before it closes
+/// descriptors). Unknown, so not, when nothing is left of it.
+pub fn is_unexecuted(pid: i32) -> bool {
+    const PF_FORKNOEXEC: u32 = 0x40;
+    process_stat(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
+}
+
 fn process_stat(pid: i32) -> Option<procfs::process::Stat> {
     let mut buffer = [0; 1024];
     let file = rustix::fs::open(

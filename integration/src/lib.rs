@@ -8,6 +8,7 @@
 #![deny(missing_docs)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
+mod agent;
 mod binaries;
 mod bundle;
 mod command;
@@ -21,6 +22,7 @@ mod scratch;
 mod seen;
 mod terminal;
 
+pub use agent::{Agent, Asked, Told};
 pub use bundle::Bundle;
 pub use command::{Command, Running, wait_until};
 pub use container::{Container, Exit, reap};

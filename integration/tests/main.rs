@@ -30,6 +30,8 @@ mod process;
 mod resources;
 mod scheduling;
 mod seccomp;
+mod seccomp_agent;
+mod seccomp_cache;
 mod stress;
 mod sysctl;
 mod terminal;

@@ -6,8 +6,8 @@ use crate::gate;
 use crate::hooks;
 use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
-use crate::spawn::{self, wait_for_execution};
-use crate::state::{ContainerState, Record, Status};
+use crate::spawn::{self, UNEXECUTED, wait_for_execution};
+use crate::state::{ContainerState, Record, Status, is_unexecuted};
 use std::os::fd::AsFd;
 
 /// Opens the gate and waits until the program runs.
@@ -30,6 +30,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
     container.directory.remove_gate()?;
     let started = pass_listener(&container.record, agent, &socket)
         .and_then(|()| wait_for_execution(&socket))
+        .and_then(|()| check_execution(&container.record))
         .and_then(|()| run_poststart(&container));
     if let Err(error) = started {
         drop(lock);
@@ -41,6 +42,16 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         return Err(error);
     }
     Ok(())
+}
+
+/// An init that ended without executing the program closed the connection, too.
+fn check_execution(record: &Record) -> Result<()> {
+    match record.init {
+        Some(init) if is_unexecuted(init.pid) => {
+            Err(Error::new(format!("container init ended {UNEXECUTED}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Before the container is let go: an agent that is not there is no reason to

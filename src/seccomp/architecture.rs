@@ -47,6 +47,26 @@ pub fn short_name(arch: Arch) -> String {
     name(arch).trim_start_matches("SCMP_ARCH_").to_lowercase()
 }
 
+/// Whether arguments have 64 bits.
+pub fn is_wide(arch: Arch) -> bool {
+    !matches!(
+        arch,
+        Arch::ScmpArchX86
+            | Arch::ScmpArchX32
+            | Arch::ScmpArchArm
+            | Arch::ScmpArchMips
+            | Arch::ScmpArchMips64n32
+            | Arch::ScmpArchMipsel
+            | Arch::ScmpArchMipsel64n32
+            | Arch::ScmpArchPpc
+            | Arch::ScmpArchS390
+            | Arch::ScmpArchParisc
+            | Arch::ScmpArchM68k
+            | Arch::ScmpArchSh
+            | Arch::ScmpArchSheb
+    )
+}
+
 /// The number that the kernel shows filters (`AUDIT_ARCH_…`, `linux/audit.h`).
 pub fn audit_number(arch: Arch) -> u32 {
     match arch {

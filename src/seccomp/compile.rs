@@ -1,31 +1,55 @@
 //! How: a profile becomes a program, with libseccomp.
 
-use super::architecture;
-use super::newer;
+use super::architecture::{self, audit_number};
+use super::calls;
+use super::generate::generate;
 use super::plan::{Action, Condition, Operator, Profile};
-use super::program::Program;
+use super::program::{ARCHITECTURE, NUMBER, Program, Test};
 use crate::error::{Context, Error, Result};
+use crate::sys::Instruction;
 use libseccomp::error::SeccompError;
-use libseccomp::{ScmpAction, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use libseccomp::{
+    ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall,
+};
 use std::io::{Read, Seek};
 
 /// Compiles a profile. Pure, but for a file in memory.
 pub fn compile(profile: &Profile) -> Result<Program> {
-    let context = translate(profile).map_err(|error| refused(&error))?;
-    let program = export(&context)?;
-    Ok(if profile.newer_unknown { newer::prepend(profile, program) } else { program })
+    match generate(profile, |part| translate(part).ok()) {
+        Some(program) => Ok(program),
+        None => translated(profile),
+    }
+}
+
+/// What libseccomp makes of it.
+pub(super) fn translated(profile: &Profile) -> Result<Program> {
+    let program = translate(profile)?;
+    if !profile.newer_unknown {
+        return Ok(program);
+    }
+    let mut instructions = newer(profile);
+    instructions.extend(program.0);
+    Program::new(instructions).ok_or_else(too_long)
 }
 
 fn refused(error: &SeccompError) -> Error {
     Error::new(format!("libseccomp cannot compile the profile: {error}")).at("/linux/seccomp")
 }
 
-fn translate(profile: &Profile) -> Result<ScmpFilterContext, SeccompError> {
+fn translate(profile: &Profile) -> Result<Program> {
+    export(&describe(profile).map_err(|error| refused(&error))?)
+}
+
+/// The profile in libseccomp's terms.
+fn describe(profile: &Profile) -> Result<ScmpFilterContext, SeccompError> {
     let mut context = ScmpFilterContext::new(action(profile.default))?;
     for arch in profile.architectures.iter().filter_map(|arch| architecture::token(*arch)) {
         if !context.is_arch_present(arch)? {
             context.add_arch(arch)?;
         }
+    }
+    if !profile.architectures.contains(&architecture::native()) {
+        context.remove_arch(ScmpArch::native())?;
     }
     // What happens anyway is no rule for libseccomp.
     for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
@@ -46,9 +70,28 @@ fn export(context: &ScmpFilterContext) -> Result<Program> {
     let mut bytes = Vec::new();
     file.rewind().os(message)?;
     file.read_to_end(&mut bytes).os(message)?;
-    Program::from_bytes(&bytes).ok_or_else(|| {
-        Error::new("the seccomp profile is too long for the kernel").at("/linux/seccomp")
-    })
+    Program::from_bytes(&bytes).ok_or_else(too_long)
+}
+
+fn too_long() -> Error {
+    Error::new("the seccomp profile is too long for the kernel").at("/linux/seccomp")
+}
+
+/// Answers newer calls before libseccomp's program, which begins anew.
+fn newer(profile: &Profile) -> Vec<Instruction> {
+    let mut instructions = Vec::new();
+    for arch in &profile.architectures {
+        let Some(highest) = calls::highest(profile, *arch) else { continue };
+        instructions.extend([
+            Instruction::load(ARCHITECTURE),
+            Instruction::jump(Test::Equal, audit_number(*arch), 0, 4),
+            Instruction::load(NUMBER),
+            Instruction::jump(Test::Greater, highest, 0, 2),
+            Instruction::jump(Test::GreaterOrEqual, calls::end(*arch), 1, 0),
+            Instruction::answer(Profile::NEWER.value()),
+        ]);
+    }
+    instructions
 }
 
 fn action(action: Action) -> ScmpAction {

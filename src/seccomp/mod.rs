@@ -7,10 +7,12 @@
 
 mod agent;
 mod architecture;
+mod assembler;
 mod cache;
+mod calls;
 mod compile;
 mod filter;
-mod newer;
+mod generate;
 mod plan;
 mod program;
 mod vocabulary;
@@ -30,3 +32,6 @@ pub fn library_version() -> String {
         |version| format!("{}.{}.{}", version.major, version.minor, version.micro),
     )
 }
+
+#[cfg(test)]
+mod tests;

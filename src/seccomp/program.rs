@@ -10,6 +10,9 @@ pub const NUMBER: u32 = 0;
 /// Where it has the architecture.
 pub const ARCHITECTURE: u32 = 4;
 
+/// Where it has the first argument; each has eight bytes.
+pub const ARGUMENTS: u32 = 16;
+
 /// A comparison of the accumulator with a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Test {
@@ -37,6 +40,16 @@ impl Instruction {
         Self::new(libc::BPF_JMP | test | libc::BPF_K, operand, jump_true, jump_false)
     }
 
+    /// Keeps the bits of a mask.
+    pub fn mask(mask: u32) -> Self {
+        Self::new(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask, 0, 0)
+    }
+
+    /// Skips instructions.
+    pub fn skip(distance: u32) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JA, distance, 0, 0)
+    }
+
     /// Ends with this result.
     pub fn answer(value: u32) -> Self {
         Self::new(libc::BPF_RET | libc::BPF_K, value, 0, 0)
@@ -55,11 +68,15 @@ impl Program {
     /// Bytes of one instruction.
     const SIZE: usize = size_of::<Instruction>();
 
+    /// Of these instructions; `None` if the kernel would not take so many.
+    pub fn new(instructions: Vec<Instruction>) -> Option<Self> {
+        (1..=LONGEST).contains(&instructions.len()).then_some(Self(instructions))
+    }
+
     /// From the bytes of a `struct sock_filter` array of this machine; `None`
     /// if they cannot be one.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let length = bytes.len() / Self::SIZE;
-        if !bytes.len().is_multiple_of(Self::SIZE) || length == 0 || length > LONGEST {
+        if !bytes.len().is_multiple_of(Self::SIZE) {
             return None;
         }
         let instruction = |bytes: &[u8]| match *bytes {
@@ -71,7 +88,7 @@ impl Program {
             },
             _ => Instruction { code: 0, jump_true: 0, jump_false: 0, operand: 0 },
         };
-        Some(Self(bytes.chunks_exact(Self::SIZE).map(instruction).collect()))
+        Self::new(bytes.chunks_exact(Self::SIZE).map(instruction).collect())
     }
 
     /// The same the other way round.

@@ -13,6 +13,8 @@ pub struct Host {
     /// Capabilities this process may pass on, as a bit mask.
     pub capabilities: u64,
     architecture: OnceCell<Arch>,
+    apparmor: OnceCell<bool>,
+    selinux: OnceCell<bool>,
     hierarchy: OnceCell<Option<PathBuf>>,
     controllers: OnceCell<Vec<String>>,
     memberships: OnceCell<String>,
@@ -26,10 +28,12 @@ impl Host {
         Ok(Self { capabilities: crate::process::own_permitted()?, ..Self::default() })
     }
 
-    /// A made-up machine: privileged, x86_64, unified cgroup v2, hako in `/`.
+    /// A made-up machine: privileged, x86_64 with AppArmor, unified cgroup v2, hako in `/`.
     pub fn example() -> Self {
         let host = Self { capabilities: u64::MAX >> 23, ..Self::default() };
         let _ = host.architecture.set(Arch::ScmpArchX86_64);
+        let _ = host.apparmor.set(true);
+        let _ = host.selinux.set(false);
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
         let controllers = "cpuset cpu io memory hugetlb pids rdma misc";
         let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
@@ -39,6 +43,21 @@ impl Host {
             .systemd
             .set(systemd::Facts { instance: systemd::Instance::System, root: PathBuf::from("/") });
         host
+    }
+
+    /// Whether AppArmor is in force.
+    pub fn has_apparmor(&self) -> bool {
+        *self.apparmor.get_or_init(|| {
+            let enabled = std::fs::read("/sys/module/apparmor/parameters/enabled");
+            enabled.is_ok_and(|enabled| enabled.starts_with(b"Y"))
+        })
+    }
+
+    /// Whether SELinux is in force: then its file system is mounted.
+    pub fn has_selinux(&self) -> bool {
+        *self.selinux.get_or_init(|| {
+            statfs("/sys/fs/selinux").is_ok_and(|fs| fs.f_type == libc::SELINUX_MAGIC)
+        })
     }
 
     /// Instruction set of the machine.

@@ -201,11 +201,7 @@ fn configurations_of_engines_compile() {
     let mut wrong = Vec::new();
     for path in configs(&folder().join("../bundles")) {
         let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        for (place, key) in [
-            ("/linux", "mountLabel"),
-            ("/process", "apparmorProfile"),
-            ("/process", "selinuxLabel"),
-        ] {
+        for (place, key) in [("/linux", "mountLabel"), ("/process", "selinuxLabel")] {
             if let Some(object) = config.pointer_mut(place).and_then(Value::as_object_mut) {
                 object.remove(key);
             }

@@ -36,7 +36,7 @@ const EXECUTE: Is = is!(C::Process(Process::Execute));
 const SECCOMP: Is = is!(C::Seccomp(_));
 const ANY: Is = |op| !SECCOMP(op) && !EXECUTE(op);
 const HOST_PROC: Is = is!(C::Namespace(Namespace::Sysctl { .. } | Namespace::TimeOffsets(_))
-    | C::Process(Process::OomScoreAdj(_)));
+    | C::Process(Process::OomScoreAdj(_) | Process::Label(_)));
 
 /// What the process that becomes the container's init does.
 const CHILD: &[Rule<C>] = &[
@@ -84,6 +84,16 @@ const CHILD: &[Rule<C>] = &[
     (TREE, COVER, "a later mount would uncover it"),
     (COVER, is!(C::Rootfs(Rootfs::ReadonlyRoot)), "mount points of masks may be missing"),
     (is!(C::Rootfs(Rootfs::ReadonlyRoot)), ENTER, "nothing of the container runs before it"),
+    (
+        is!(C::Hooks(Hook::CreateContainer)),
+        is!(C::Process(Process::Label(_))),
+        "programs of the host do not get labels of the container",
+    ),
+    (
+        is!(C::Process(Process::Label(_))),
+        is!(C::Process(Process::SessionKeyring(_) | Process::NoNewPrivileges)),
+        "keys have labels, and no_new_privs keeps labels as they are",
+    ),
     (COVER, ENTER, "nothing of the container runs before it"),
     (
         is!(C::Terminal(Terminal::Session)),

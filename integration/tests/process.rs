@@ -371,7 +371,7 @@ fn labels_are_refused_where_the_host_has_no_such_module() {
         if !Path::new(module).exists() {
             let mut bundle = hako.bundle();
             bundle.set(pointer, *label);
-            hako.refuses(&bundle, pointer);
+            hako.refuses(&bundle, pointer).fails("this host has no");
         }
     });
 }

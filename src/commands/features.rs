@@ -46,8 +46,8 @@ fn features() -> Value {
                 "knownFlags": seccomp::FLAGS.map(|flag| flag.to_string()),
                 "supportedFlags": seccomp::FLAGS.map(|flag| flag.to_string()),
             },
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
             "intelRdt": { "enabled": false },
             "memoryPolicy": {
                 "modes": process::MEMORY_POLICY_MODES.map(|mode| mode.to_string()),

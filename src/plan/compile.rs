@@ -157,6 +157,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
         return Err(Error::new("linux is missing").at("/linux"));
     };
     refuse_unsupported(linux, &mut compiler);
+    process::plan_selinux(linux.mount_label().as_deref(), "/linux/mountLabel", &mut compiler);
 
     let clone = namespaces::plan_clone(linux, &mut compiler);
     compiler.user_namespace = clone.has_user_namespace();
@@ -189,6 +190,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);
+    process::plan_labels(&process.labels, &mut compiler);
     rootfs::plan_entry(&root, &mut compiler);
 
     // The process.
@@ -325,9 +327,6 @@ fn check_version(version: &str, compiler: &mut Compiler) {
 
 /// Parts with no implementation yet: refused, never silently left out.
 fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
-    if linux.mount_label().as_ref().is_some_and(|label| !label.is_empty()) {
-        compiler.unsupported("linux.mountLabel".into(), "/linux/mountLabel");
-    }
     if linux.intel_rdt().is_some() {
         compiler.unsupported("linux.intelRdt".into(), "/linux/intelRdt");
     }

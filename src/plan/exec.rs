@@ -48,6 +48,7 @@ pub fn compile_exec(
         compiler.child_at("/process/execCPUAffinity/initial", ChildOp::Process(op));
     }
     process::plan_early(&process, &mut compiler);
+    process::plan_labels(&process.labels, &mut compiler);
     let clone = container.entry.plan(container.pid, &mut compiler);
     if process.terminal {
         compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(PathBuf::from("/"))));

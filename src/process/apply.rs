@@ -28,6 +28,7 @@ impl Op {
             Op::OomScoreAdj(value) => {
                 set_oom_score_adj(Path::new("/proc/self/oom_score_adj"), *value)
             }
+            Op::Label(attribute) => attribute.apply(),
             Op::SessionKeyring(name) => join_session_keyring(name),
             Op::Scheduler(scheduler) => scheduler.apply(),
             Op::IoPriority(priority) => priority.apply(),

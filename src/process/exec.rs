@@ -104,6 +104,8 @@ pub fn plan_described(base: &Process, document: &Spec, compiler: &mut Compiler) 
     process.memory_policy = inherit.memory_policy;
     process.personality = inherit.personality;
     process.session_keyring = inherit.session_keyring;
+    process.labels.apparmor = process.labels.apparmor.or(inherit.labels.apparmor);
+    process.labels.selinux = process.labels.selinux.or(inherit.labels.selinux);
     process.seccomp = inherit.seccomp;
     process
 }

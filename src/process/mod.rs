@@ -5,6 +5,7 @@ mod capabilities;
 mod diagnose;
 mod elf;
 mod exec;
+mod labels;
 mod plan;
 mod schedule;
 
@@ -12,6 +13,7 @@ pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
 pub use capabilities::{CapabilitySets, capability_names, own_permitted};
 pub use diagnose::explain;
 pub use exec::{Changes, plan_changed, plan_described};
+pub use labels::{plan_labels, plan_selinux};
 pub use plan::{
     KEEP_GROUPS, Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early,
     plan_no_process, plan_process, rlimit_list,

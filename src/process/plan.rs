@@ -1,6 +1,7 @@
 //! What: the attributes of the container process, resolved.
 
 use super::capabilities::{self, CapabilitySets};
+use super::labels::{self, Attribute, Labels};
 use super::schedule::{IoPriority, MemoryPolicy, Scheduler, plan_affinity};
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
@@ -44,6 +45,9 @@ pub struct Process {
     pub exec_cpu_affinity: (Option<String>, Option<String>),
     /// Name of the container's own session keyring.
     pub session_keyring: Option<String>,
+    /// Labels of security modules.
+    #[serde(default)]
+    pub labels: Labels,
     /// How its filter of system calls is loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp: Option<seccomp::Setup>,
@@ -86,6 +90,8 @@ pub struct Rlimit {
 pub enum Op {
     /// Write `/proc/self/oom_score_adj`.
     OomScoreAdj(i32),
+    /// Write a label of a security module.
+    Label(Attribute),
     /// Join a new session keyring of this name.
     SessionKeyring(String),
     /// sched_setattr(2)
@@ -135,6 +141,7 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
+            Op::Label(attribute) => attribute.fmt(f),
             Op::SessionKeyring(name) => write!(f, "join session keyring {name}"),
             Op::Scheduler(scheduler) => write!(f, "scheduler {scheduler}"),
             Op::IoPriority(priority) => write!(f, "I/O priority {priority}"),
@@ -203,7 +210,6 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
         .annotations()
         .as_ref()
         .is_some_and(|annotations| annotations.get(KEEP_GROUPS).is_some_and(|value| value == "1"));
-    refuse_labels(process, compiler);
     let linux = spec.linux().as_ref();
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
@@ -243,6 +249,7 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
             ),
         ),
         session_keyring: session_keyring(compiler),
+        labels: labels::plan(process, compiler),
         seccomp: None,
         terminal: process.terminal().unwrap_or(false),
         console_size: plan_console_size(process, compiler),
@@ -269,6 +276,7 @@ pub fn plan_no_process(compiler: &mut Compiler) -> Process {
         personality: None,
         exec_cpu_affinity: (None, None),
         session_keyring: session_keyring(compiler),
+        labels: Labels::default(),
         seccomp: None,
         terminal: false,
         console_size: None,
@@ -277,17 +285,6 @@ pub fn plan_no_process(compiler: &mut Compiler) -> Process {
 
 fn session_keyring(compiler: &Compiler) -> Option<String> {
     (!compiler.options.no_new_keyring).then(|| format!("_ses.{}", compiler.options.id))
-}
-
-/// Labels are not supported yet; a container must not run without them.
-fn refuse_labels(process: &oci::Process, compiler: &mut Compiler) {
-    for (label, name) in
-        [(process.apparmor_profile(), "apparmorProfile"), (process.selinux_label(), "selinuxLabel")]
-    {
-        if label.as_deref().is_some_and(|label| !label.is_empty()) {
-            compiler.unsupported(format!("process.{name}"), &format!("/process/{name}"));
-        }
-    }
 }
 
 fn plan_env(process: &oci::Process, compiler: &mut Compiler) -> Vec<String> {

@@ -108,7 +108,8 @@ pub fn plan_mount(
         compiler,
     );
     let idmap = plan_idmap(mount, &parsed, linux, clone, pointer, compiler);
-    let kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
+    let mut kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
+    label_files(&mut kind, linux);
     if matches!(kind, MountKind::Bind { .. }) && !parsed.data.is_empty() {
         let names: Vec<_> = parsed.data.iter().map(|(key, _)| key.as_str()).collect();
         compiler.warn(format!("{pointer}: ignoring {} on a bind mount", names.join(", ")));
@@ -222,6 +223,18 @@ fn plan_kind(
             superblock,
             data: parsed.data.clone(),
         }),
+    }
+}
+
+/// Gives the files of a new file system the container's SELinux label.
+fn label_files(kind: &mut MountKind, linux: &Linux) {
+    // The host's policy labels what shows the kernel.
+    const OF_THE_KERNEL: &[&str] = &["proc", "sysfs", "cgroup2", "mqueue"];
+    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    let (Some(label), MountKind::New { filesystem, data, .. }) = (label, kind) else { return };
+    let labelled = data.iter().any(|(key, _)| key == "context");
+    if !labelled && !OF_THE_KERNEL.contains(&filesystem.as_str()) {
+        data.push(("context".to_owned(), Some(label.to_owned())));
     }
 }
 

@@ -45,6 +45,12 @@ pub struct Exec {
     /// Set no_new_privs
     #[arg(long)]
     pub no_new_privs: bool,
+    /// AppArmor profile, instead of the container's
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// SELinux label, instead of the container's
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
     /// Cgroup below the container's to run in
     #[arg(long, value_name = "PATH")]
     pub cgroup: Option<PathBuf>,

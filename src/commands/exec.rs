@@ -142,6 +142,8 @@ fn changes(args: &cli::Exec) -> Changes {
         additional_gids: args.additional_gids.clone(),
         capabilities: args.cap.clone(),
         no_new_privileges: args.no_new_privs,
+        apparmor: args.apparmor.clone(),
+        selinux: args.process_label.clone(),
         terminal: args.tty,
     }
 }

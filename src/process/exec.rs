@@ -27,6 +27,10 @@ pub struct Changes {
     pub capabilities: Vec<String>,
     /// Set `no_new_privs`, which nothing can take back.
     pub no_new_privileges: bool,
+    /// Another AppArmor profile.
+    pub apparmor: Option<String>,
+    /// Another SELinux label.
+    pub selinux: Option<String>,
     /// Whether it gets a terminal.
     pub terminal: bool,
 }
@@ -55,6 +59,8 @@ pub fn plan_changed(base: &Process, changes: &Changes, compiler: &mut Compiler) 
     }
     process.capabilities.add(capabilities::plan_added(&changes.capabilities, compiler));
     process.no_new_privileges |= changes.no_new_privileges;
+    let labels = &mut process.labels;
+    labels.change(changes.apparmor.as_deref(), changes.selinux.as_deref(), compiler);
     process.terminal = changes.terminal;
     process.console_size = None;
     process

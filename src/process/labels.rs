@@ -45,7 +45,7 @@ pub fn plan(process: &oci::Process, compiler: &mut Compiler) -> Labels {
 }
 
 /// A profile's name; an empty one is none.
-pub fn plan_apparmor(profile: Option<&str>, compiler: &mut Compiler) -> Option<String> {
+fn plan_apparmor(profile: Option<&str>, compiler: &mut Compiler) -> Option<String> {
     const POINTER: &str = "/process/apparmorProfile";
     let profile = profile.filter(|profile| !profile.is_empty())?;
     compiler.refuse_nul_at(POINTER, profile);
@@ -82,6 +82,21 @@ pub fn plan_labels(labels: &Labels, compiler: &mut Compiler) {
 }
 
 impl Labels {
+    /// Replaces those that are given.
+    pub fn change(
+        &mut self,
+        apparmor: Option<&str>,
+        selinux: Option<&str>,
+        compiler: &mut Compiler,
+    ) {
+        if let Some(profile) = plan_apparmor(apparmor, compiler) {
+            self.apparmor = Some(profile);
+        }
+        if let Some(label) = plan_selinux(selinux, "/process/selinuxLabel", compiler) {
+            self.selinux = Some(label);
+        }
+    }
+
     /// What is written where. Nothing for sockets: execve forgets that, and
     /// init makes none.
     fn attributes(&self) -> Vec<(&'static str, Attribute)> {

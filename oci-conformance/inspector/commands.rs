@@ -22,6 +22,9 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["report"] => report::full(),
         ["read", path] => files::read(path)?,
         ["write", path, ref text @ ..] => files::write(path, &text.join(" "))?,
+        ["append", path, ref text @ ..] => files::append(path, &text.join(" "))?,
+        ["save", path] => files::save(path)?,
+        ["into", path, ref command @ ..] => into(path, command)?,
         ["open", path, flags] => files::open(path, flags)?,
         ["stat", path] => files::stat(path)?,
         ["follow", path] => files::follow(path)?,
@@ -55,6 +58,12 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         _ => return Err(invalid(format!("no such command: {}", words.join(" ")))),
     };
     Ok(Some(value))
+}
+
+/// Runs one command and writes what it says to a file, for hooks: nobody reads what they print.
+fn into(path: &str, command: &[&str]) -> Outcome<Value> {
+    let value = run(command).unwrap_or_else(|failure| Some(failure.to_json()));
+    files::write(path, &value.unwrap_or_default().to_string())
 }
 
 /// Prints plain text, for tests that look at the stream itself.

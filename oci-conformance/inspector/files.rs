@@ -4,6 +4,7 @@ use crate::errno::{Outcome, invalid};
 use crate::sys;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 /// The text of a file.
@@ -15,6 +16,19 @@ pub fn read(path: &str) -> Outcome<Value> {
 pub fn write(path: &str, text: &str) -> Outcome<Value> {
     fs::write(path, text)?;
     Ok(json!("ok"))
+}
+
+/// Appends a line of text to a file, which is created when missing.
+pub fn append(path: &str, text: &str) -> Outcome<Value> {
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(path)?;
+    writeln!(file, "{text}")?;
+    Ok(json!("ok"))
+}
+
+/// Copies standard input to a file until its end.
+pub fn save(path: &str) -> Outcome<Value> {
+    let bytes = std::io::copy(&mut std::io::stdin(), &mut fs::File::create(path)?)?;
+    Ok(json!({ "copied": bytes }))
 }
 
 /// Opens with a comma separated list of flags, e.g. `write,nofollow`.

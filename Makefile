@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest engines bench fuzz lint install uninstall clean help
+.PHONY: all build demo test unit guest engines bench conformance conformance-table fuzz lint install uninstall clean help
 
 all: build
 
@@ -53,6 +53,14 @@ bench: build ## measure hako beside crun, runc and a hand-written floor (needs r
 	@integration/setup.sh bench
 	$(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS)
 
+conformance: build ## run the OCI conformance suite with hako and its peers (needs root)
+	@integration/setup.sh test
+	@integration/conformance.sh test
+
+conformance-table: build ## the same side by side, into docs/conformance.md (needs root)
+	@integration/setup.sh test
+	@integration/conformance.sh table
+
 fuzz: ## fuzz each target for a short while (FUZZ_SECONDS=30; installs cargo-fuzz)
 	@integration/setup.sh fuzz
 	@integration/fuzz.sh $(FUZZ_SECONDS)
@@ -71,5 +79,5 @@ clean: ## remove everything that was built
 	$(CARGO) clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
-	    printf '  make %-10s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
+	    printf '  make %-17s %s\n' "$$name" "$$what"; done

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Runs the conformance suite with hako and with those peers whose known deviations are recorded. Fails on news.
+#
+#   conformance.sh test     hako, then each peer
+#   conformance.sh table    all of them side by side, into docs/conformance.md
+set -eu
+cd "$(dirname "$0")/.."
+
+hako=${HAKO:?is the path of the binary}
+known=oci-conformance/deviations
+
+cargo build --quiet --release --package oci-conformance
+suite=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/release/oci-conformance
+
+# Prints NAME=PATH and the file of deviations for a peer in exactly a recorded release.
+peer() {
+    path=$(PATH=$PATH:/usr/sbin:/sbin command -v "$1") || return 0
+    version=$("$path" --version | sed -n '1s/.* version \([0-9.]*\).*/\1/p')
+    if [ -e "$known/$1-$version.txt" ]; then
+        echo "$1=$path $known/$1-$version.txt"
+    else
+        echo "conformance: nothing is recorded about $1 $version: skipped" >&2
+    fi
+}
+
+subjects="hako=$hako $known/hako.txt
+$(peer runc)
+$(peer crun)"
+
+case ${1-} in
+test)
+    failed=0
+    while read -r runtime deviations; do
+        [ -z "$runtime" ] || "$suite" --runtime "$runtime" --deviations "$deviations" || failed=1
+    done <<LIST
+$subjects
+LIST
+    exit $failed
+    ;;
+table)
+    set --
+    while read -r runtime deviations; do
+        [ -z "$runtime" ] || set -- "$@" --runtime "$runtime" --deviations "$deviations"
+    done <<LIST
+$subjects
+LIST
+    table=$(mktemp)
+    # News is no reason not to write it down.
+    "$suite" "$@" --format markdown >"$table" || [ $? = 1 ]
+    {
+        printf '# Conformance\n\nhako beside its peers in the [conformance suite](../oci-conformance/README.md). '
+        printf 'Written by `make conformance-table`.\n\n'
+        cat "$table"
+    } >docs/conformance.md
+    rm -f "$table"
+    ;;
+*)
+    sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

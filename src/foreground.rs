@@ -2,6 +2,7 @@
 //! on, joins the caller's terminal to the container's, and waits for the end.
 
 use crate::error::{Context, Error, Result};
+use crate::notify::Ear;
 use crate::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -38,6 +39,8 @@ enum Source {
     Output,
     /// The container's terminal has output, or can take input.
     Terminal,
+    /// The service says something about itself.
+    Service,
 }
 
 /// Somebody to wait for.
@@ -64,12 +67,19 @@ impl Foreground {
     ///
     /// `terminal` is the master side of the container's terminal, if it has
     /// one; it is joined to standard input and output. A terminal there is in
-    /// raw mode meanwhile. End of input does not end anything.
-    pub fn wait(self, pid: i32, pidfd: BorrowedFd, terminal: Option<OwnedFd>) -> Result<i32> {
+    /// raw mode meanwhile. End of input does not end anything. `ear` hears
+    /// when the service is ready, if somebody wants to know.
+    pub fn wait(
+        self,
+        pid: i32,
+        pidfd: BorrowedFd,
+        terminal: Option<OwnedFd>,
+        ear: Option<Ear>,
+    ) -> Result<i32> {
         let relay = terminal
             .map(|terminal| Relay::new(terminal, rustix::stdio::stdin(), rustix::stdio::stdout()))
             .transpose()?;
-        let mut vigil = Vigil { signals: self.signals, pid, pidfd, relay, status: None };
+        let mut vigil = Vigil { signals: self.signals, pid, pidfd, relay, ear, status: None };
         while !vigil.is_over() {
             let ready = vigil.watch().os(|| "cannot wait for the container")?;
             for source in ready {
@@ -86,6 +96,8 @@ struct Vigil<'fd> {
     pid: i32,
     pidfd: BorrowedFd<'fd>,
     relay: Option<Relay<'fd>>,
+    /// Until the service is ready.
+    ear: Option<Ear>,
     /// Exit status of init, once it has ended.
     status: Option<i32>,
 }
@@ -102,6 +114,7 @@ impl Vigil<'_> {
         if self.status.is_none() {
             watches.push((Source::Init, self.pidfd, PollFlags::IN));
         }
+        watches.extend(self.ear.iter().map(|ear| (Source::Service, ear.as_fd(), PollFlags::IN)));
         watches.extend(self.relay.iter().flat_map(Relay::watches));
         let mut fds: Vec<PollFd> =
             watches.iter().map(|(_, fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)).collect();
@@ -119,6 +132,11 @@ impl Vigil<'_> {
                 if self.status.is_none() {
                     return Err(Error::os("cannot learn how the container ended", Errno::CHILD));
                 }
+                Ok(())
+            }
+            (Source::Service, _) => {
+                let ready = self.ear.as_ref().map(|ear| ear.hear(self.pid)).transpose()?;
+                self.ear.take_if(|_| ready == Some(true));
                 Ok(())
             }
             (Source::Input, Some(relay)) => {

@@ -18,6 +18,7 @@ pub mod hooks;
 pub mod host;
 pub mod init;
 pub mod namespaces;
+pub mod notify;
 pub mod plan;
 pub mod process;
 pub mod protocol;

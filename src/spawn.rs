@@ -105,7 +105,7 @@ pub fn spawn(
     inherited: Inherited,
 ) -> Result<Spawned> {
     let Inherited { preserved, seal } = inherited;
-    let gate = match plan.child.iter().any(|step| matches!(step.op, ChildOp::Gate)) {
+    let gate = match plan.has_gate() {
         true => Some(gate::listen(directory)?),
         false => None,
     };

@@ -33,6 +33,7 @@ mod seccomp;
 mod seccomp_agent;
 mod seccomp_cache;
 mod stress;
+mod supervision;
 mod sysctl;
 mod terminal;
 mod top_level;

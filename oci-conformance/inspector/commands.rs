@@ -50,6 +50,7 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["kill", pid, signal] => signals::kill(pid, signal)?,
         ["signal-self", signal] => signals::signal_self(signal)?,
         ["trap"] => signals::trap()?,
+        ["notify", ref lines @ ..] => processes::notify(lines)?,
         ["tty"] => terminal::streams(),
         ["print", ref text @ ..] => return print(&text.join(" ")),
         ["eprint", ref text @ ..] => return eprint(&text.join(" ")),

@@ -7,10 +7,11 @@ use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::host::Host;
+use crate::notify::{self, Ear, Supervisor};
 use crate::plan::{self, Options, Plan};
 use crate::rootfs::OverlayRequest;
 use crate::seccomp::Filter;
-use crate::spawn::{self, Inherited, Parent, Served, Spawned};
+use crate::spawn::{self, Inherited, Parent, Prepared, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
 use std::cell::OnceCell;
@@ -35,6 +36,8 @@ pub struct Created {
     pub spawned: Spawned,
     /// What its making left for later.
     pub served: Served,
+    /// Hears when the service in it is ready, if somebody wants to know.
+    pub ear: Option<Ear>,
 }
 
 /// Reads the configuration and compiles it.
@@ -58,6 +61,9 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         no_new_keyring: bundle.no_new_keyring,
         overlay: overlay_request(bundle)?,
         cgroup_manager: session.global.cgroup_manager(),
+        notify: Supervisor::from_environment()
+            .map(|_| session.root.join(id).join(notify::DIRECTORY)),
+        listen_fds: notify::listening_descriptors()?,
     };
     let compiled = plan::compile(&config.spec, &Host::probe()?, &options);
     let plan = match (compiled, Error::all(config.faults)) {
@@ -122,9 +128,9 @@ pub fn create(
         args.channels.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket =
         args.channels.pidfd_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
-    let filter = plan.seccomp.as_ref().map(|profile| Filter::prepare(profile, &session.root));
-    let prepared = spawn::prepare(&plan, None)?.with_filter(filter.transpose()?);
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
+    let (prepared, ear) =
+        prepare(session, &plan, &directory).inspect_err(|_| drop(directory.remove()))?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
     let mut record = new_record(&plan, owner);
     let mut rollback = Rollback {
@@ -162,7 +168,7 @@ pub fn create(
             let Some(spawned) = rollback.spawned.take() else {
                 return Err(Error::new("init was not cloned"));
             };
-            Ok(Created { directory, record, spawned, served })
+            Ok(Created { directory, record, spawned, served, ear })
         }
         Err(error) => {
             if is_unit_of_another(&error) {
@@ -177,6 +183,24 @@ pub fn create(
 /// Somebody else has made a unit of this name: not to be undone.
 fn is_unit_of_another(error: &Error) -> bool {
     error.errno == Some(libc::EEXIST) && error.pointer.as_deref() == Some("/linux/cgroupsPath")
+}
+
+/// Opens what the plan needs; a directory of hako's own that it may need is
+/// made before. Whoever starts the program has to listen by then.
+fn prepare(
+    session: &Session,
+    plan: &Plan,
+    directory: &StateDir,
+) -> Result<(Prepared, Option<Ear>)> {
+    let supervisor = Supervisor::from_environment();
+    if supervisor.is_some() {
+        notify::make_directory(directory.as_fd())?;
+    }
+    let filter = plan.seccomp.as_ref().map(|profile| Filter::prepare(profile, &session.root));
+    let prepared = spawn::prepare(plan, None)?.with_filter(filter.transpose()?);
+    let listen = |supervisor| Ear::open(directory.as_fd(), supervisor);
+    let ear = supervisor.filter(|_| !plan.has_gate()).map(listen).transpose()?.flatten();
+    Ok((prepared, ear))
 }
 
 fn new_record(plan: &Plan, owner: u32) -> Record {

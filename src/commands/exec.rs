@@ -51,7 +51,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     })?;
     session.report.succeeded();
     let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), served.terminal)?;
+    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), served.terminal, None)?;
     Ok(status.clamp(0, 255) as u8)
 }
 

@@ -15,6 +15,7 @@ mod version;
 
 use crate::cli::{Cli, Command, Global, Rootless};
 use crate::error::{Context, Error, Result};
+use crate::notify;
 use crate::report::Report;
 use crate::seal::Seal;
 use crate::spawn;
@@ -88,11 +89,13 @@ impl Container {
     }
 }
 
-/// How many descriptors the command line passes on.
+/// How many descriptors are passed on, by the command line and by a service
+/// manager. A wrong number of the latter is told when the plan is made.
 pub fn preserved_descriptors(command: &Command) -> u32 {
+    let listening = || notify::listening_descriptors().unwrap_or(0);
     match command {
-        Command::Create(create) => create.channels.preserve_fds,
-        Command::Run(run) => run.create.channels.preserve_fds,
+        Command::Create(create) => create.channels.preserve_fds + listening(),
+        Command::Run(run) => run.create.channels.preserve_fds + listening(),
         Command::Exec(exec) => exec.channels.preserve_fds,
         _ => 0,
     }

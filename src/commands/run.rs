@@ -34,8 +34,11 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         return Err(error);
     }
     session.report.succeeded();
-    let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), created.served.terminal);
+    let Some(foreground) = foreground else {
+        return start::wait_until_ready(&container, created.ear).map(|()| 0);
+    };
+    let terminal = created.served.terminal;
+    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), terminal, created.ear);
     if !args.keep {
         delete::destroy(session, &container)?;
     }

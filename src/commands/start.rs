@@ -4,6 +4,7 @@ use super::{Container, LOCK_TIMEOUT, Session, delete};
 use crate::error::{Error, Result};
 use crate::gate;
 use crate::hooks;
+use crate::notify::{Ear, Supervisor};
 use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
 use crate::spawn::{self, UNEXECUTED, wait_for_execution};
@@ -23,6 +24,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }
     let agent = connect_agent(&container.record)?;
+    let ear = open_ear(&container)?;
     let Some(socket) = gate::connect(container.directory.as_fd())? else {
         container.directory.remove_gate()?;
         return Err(Error::new("cannot start an already running container"));
@@ -41,7 +43,23 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         }
         return Err(error);
     }
-    Ok(())
+    drop(lock);
+    wait_until_ready(&container, ear)
+}
+
+/// Listens for the container, if a supervisor wants to know when it is ready.
+pub fn open_ear(container: &Container) -> Result<Option<Ear>> {
+    let open = |supervisor| Ear::open(container.directory.as_fd(), supervisor);
+    Ok(Supervisor::from_environment().map(open).transpose()?.flatten())
+}
+
+/// Waits until the supervisor knows.
+pub fn wait_until_ready(container: &Container, ear: Option<Ear>) -> Result<()> {
+    let (Some(ear), Some(init)) = (ear, container.record.init) else { return Ok(()) };
+    match init.open()? {
+        Some(pidfd) => ear.wait(init.pid, pidfd.as_fd()),
+        None => Ok(()),
+    }
 }
 
 /// An init that ended without executing the program closed the connection, too.

@@ -31,6 +31,10 @@ pub struct Options {
     pub overlay: Option<rootfs::OverlayRequest>,
     /// Who places the container.
     pub cgroup_manager: cgroups::Manager,
+    /// Directory of the notify socket, where a supervisor waits for the service.
+    pub notify: Option<PathBuf>,
+    /// Descriptors of the service manager's, from number 3 on.
+    pub listen_fds: u32,
 }
 
 /// Collects steps, faults and warnings while the parts of a configuration are

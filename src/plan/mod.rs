@@ -70,6 +70,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether init waits for `start`.
+    pub fn has_gate(&self) -> bool {
+        self.child.iter().any(|step| matches!(step.op, ChildOp::Gate))
+    }
+
     /// Controllers without which limits could not be set.
     pub fn needed_controllers(&self) -> Vec<cgroups::Need> {
         let settings = self.parent.iter().filter_map(|step| match &step.op {

@@ -195,7 +195,7 @@ impl Preparation {
 
     /// Looks the program up with the ids and in the root that will execute it.
     fn find(&mut self, process: &Process) -> Result<()> {
-        let mut env = process.env.clone();
+        let mut env = [process.env.as_slice(), &process.supervision].concat();
         if !env.iter().any(|variable| variable.starts_with("HOME=")) {
             env.push(format!("HOME={}", home_directory(process.user.uid)));
         }

@@ -4,6 +4,7 @@ use super::capabilities::{self, CapabilitySets};
 use super::labels::{self, Attribute, Labels};
 use super::schedule::{IoPriority, MemoryPolicy, Scheduler, plan_affinity};
 use crate::error::Error;
+use crate::notify;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::seccomp;
 use oci_spec::runtime as oci;
@@ -21,6 +22,10 @@ pub struct Process {
     pub args: Vec<String>,
     /// `KEY=VALUE` pairs, `HOME` not yet added.
     pub env: Vec<String>,
+    /// More of them, about the service manager that started hako: for the
+    /// container's first process alone.
+    #[serde(skip)]
+    pub supervision: Vec<String>,
     /// Absolute path in the container.
     pub cwd: PathBuf,
     /// Ids, groups, umask.
@@ -220,6 +225,7 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
     Process {
         args,
         env: plan_env(process, compiler),
+        supervision: plan_supervision(compiler),
         cwd: plan_cwd(process, compiler),
         user: plan_user(process.user(), keep_groups, compiler),
         capabilities: capabilities::plan(process.capabilities().as_ref(), compiler),
@@ -264,6 +270,7 @@ pub fn plan_no_process(compiler: &mut Compiler) -> Process {
     Process {
         args: Vec::new(),
         env: Vec::new(),
+        supervision: Vec::new(),
         cwd: PathBuf::from("/"),
         user: User { uid: 0, gid: 0, additional_gids: Some(Vec::new()), umask: DEFAULT_UMASK },
         capabilities: CapabilitySets::default(),
@@ -299,6 +306,20 @@ fn plan_env(process: &oci::Process, compiler: &mut Compiler) -> Vec<String> {
         }
     }
     env
+}
+
+/// What systemd's sd_notify(3) and sd_listen_fds(3) look for.
+fn plan_supervision(compiler: &Compiler) -> Vec<String> {
+    let mut variables = Vec::new();
+    if compiler.options.notify.is_some() {
+        let (directory, socket) = (notify::MOUNT_POINT, notify::SOCKET);
+        variables.push(format!("{}={directory}/{socket}", notify::VARIABLE));
+    }
+    if compiler.options.listen_fds > 0 {
+        variables.push(format!("LISTEN_FDS={}", compiler.options.listen_fds));
+        variables.push("LISTEN_PID=1".to_owned());
+    }
+    variables
 }
 
 fn plan_cwd(process: &oci::Process, compiler: &mut Compiler) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use super::devices::{self, Device};
 use super::options;
-use super::plan_mount::{Mount, MountKind, depends_on_network, plan_mount};
+use super::plan_mount::{Mount, MountKind, depends_on_network, notify_mount, plan_mount};
 use crate::cgroups::Placement;
 use crate::error::Error;
 use crate::namespaces::{self, CloneSet, Kind};
@@ -188,6 +188,11 @@ fn plan_mounts(
     }
     if !has_network {
         namespaces::plan_network_entry(clone, compiler);
+    }
+    if let Some(directory) = &compiler.options.notify {
+        // Last: whatever the configuration has at /run, the service finds it.
+        let mount = notify_mount(directory, linux);
+        compiler.child(ChildOp::Rootfs(Op::Mount(Box::new(mount))));
     }
     own_dev
 }

@@ -5,6 +5,7 @@ use super::plan::clean;
 use crate::cgroups::Placement;
 use crate::error::Error;
 use crate::namespaces::{self, CloneSet, IdMaps, Kind};
+use crate::notify;
 use crate::plan::Compiler;
 use oci_spec::runtime::{Linux, Mount as SpecMount};
 use serde::Serialize;
@@ -131,6 +132,26 @@ pub fn plan_mount(
         copy_up: parsed.copy_up,
         destination_nofollow: parsed.destination_nofollow,
     })
+}
+
+/// The directory of the notify socket, bound into the container.
+pub fn notify_mount(directory: &Path, linux: &Linux) -> Mount {
+    let words = ["nosuid", "nodev", "noexec"].map(str::to_owned);
+    Mount {
+        destination: PathBuf::from(notify::MOUNT_POINT),
+        kind: MountKind::Bind {
+            source: directory.to_owned(),
+            recursive: false,
+            nofollow: true,
+            copy_symlink: false,
+        },
+        attributes: options::parse(&words).attributes,
+        recursive: Attributes::default(),
+        propagation: bind_propagation(linux).into_iter().collect(),
+        idmap: None,
+        copy_up: false,
+        destination_nofollow: false,
+    }
 }
 
 /// What a bind mount gets before its own options: it follows the host's mounts

@@ -217,7 +217,13 @@ fn questions(bundle: &Bundle) -> (String, Vec<Check>) {
         add(format!("ls {path}"), Expected::Masked);
     }
     for path in list("/linux/readonlyPaths") {
-        add(format!("open {}/new create,write", path.as_str().unwrap()), Expected::Refusal);
+        let path = path.as_str().unwrap();
+        let write = if Path::new(path).is_file() {
+            format!("open {path} write")
+        } else {
+            format!("open {path}/new create,write")
+        };
+        add(write, Expected::Refusal);
     }
     for device in list("/linux/devices") {
         let expected = Expected::Device(device["major"].clone(), device["minor"].clone());

@@ -332,10 +332,13 @@ fn many_at_once_do_not_get_in_each_others_way() {
 #[test]
 fn processors_are_those_of_exec_cpu_affinity() {
     let hako = Runtime::new();
+    let all = hako.inspect(&hako.bundle())["cpu_affinity"].clone();
+    let last = all.as_array().unwrap().last().unwrap();
     let (_, container) = serving(&hako, |bundle| {
-        bundle.set("/process/execCPUAffinity", json!({ "initial": "0", "final": "1" }));
+        let affinity = json!({ "initial": all[0].to_string(), "final": last.to_string() });
+        bundle.set("/process/execCPUAffinity", affinity);
     });
-    assert_eq!(container.exec_and_ask(&[], "report")[0]["cpu_affinity"], json!([1]));
+    assert_eq!(container.exec_and_ask(&[], "report")[0]["cpu_affinity"], json!([last]));
 
     let all = &container.ask("report")[0]["cpu_affinity"];
     let (_, container) = serving(&hako, |bundle| {

@@ -132,7 +132,8 @@ pub struct CloneSet {
     pub unshare: Vec<Kind>,
     /// Entered by the runtime before the clone, and left again after it.
     pub join_before: Vec<Join>,
-    /// Entered by init: the user namespace and the mount namespace.
+    /// Entered by init: the user namespace, the mount namespace and, without
+    /// a user namespace, the cgroup namespace.
     pub join_after: Vec<Join>,
     /// A process in between enters the user namespace first and clones init
     /// there, so that init's pid namespace belongs to it.
@@ -275,10 +276,17 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
             Some(path) => joins.push(Join { kind, path: path.clone(), pointer: pointer + "/path" }),
         }
     }
-    let (join_after, join_before): (Vec<_>, Vec<_>) =
-        joins.into_iter().partition(|join| matches!(join.kind, Kind::User | Kind::Mount));
     let new_user = new.contains(&Kind::User);
-    let joined_user = join_after.iter().any(|join| join.kind == Kind::User);
+    let joined_user = joins.iter().any(|join| join.kind == Kind::User);
+    // Nobody can clone into a cgroup out of sight of his own namespace
+    // (nsdelegate in cgroups(7)), but a user namespace's root could not enter.
+    let by_init = |kind| match kind {
+        Kind::User | Kind::Mount => true,
+        Kind::Cgroup => !new_user && !joined_user,
+        _ => false,
+    };
+    let (join_after, join_before): (Vec<_>, Vec<_>) =
+        joins.into_iter().partition(|join| by_init(join.kind));
     // Namespaces made before the user namespace is entered would belong to the
     // runtime's one, and init could not use them. The cgroup namespace's root
     // is the cgroup of its maker; the time namespace needs its offsets first.

@@ -3,7 +3,7 @@
 //! them here if this is such a host, and in the guest otherwise.
 
 mod cgroup;
-mod limits;
+mod effects;
 mod stock;
 mod systemd;
 mod world;

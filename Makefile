@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest engines bench conformance conformance-table fuzz lint install uninstall clean help
+.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz lint install uninstall clean help
 
 all: build
 
@@ -41,6 +41,11 @@ unit: ## run the tests that need no root
 
 guest: ## build the guest in which limits and systemd are tested, if it is not there (needs root)
 	@integration/vm/build
+
+guest-test: build ## run all the tests in the guest: another host, another kernel (needs root; minutes)
+	@integration/setup.sh test
+	@integration/vm/test --all
+	@HAKO_GUEST=1 integration/vm/test
 
 engines: build ## run docker, containerd and podman with hako (needs root; PEERS=1 writes docs/engines-compared.md)
 ifdef PEERS
@@ -81,3 +86,4 @@ clean: ## remove everything that was built
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
 	    printf '  make %-17s %s\n' "$$name" "$$what"; done
+	    printf '  make %-11s %s\n' "$$name" "$$what"; done

@@ -40,12 +40,12 @@ ip|iproute2|iproute|iproute2|iproute2
 newuidmap|uidmap|shadow-utils|shadow|shadow-uidmap
 unshare|util-linux|util-linux|util-linux|util-linux
 mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap
-debian-keyring|debian-archive-keyring|debian-keyring|debian-archive-keyring|debian-archive-keyring
-patchelf|patchelf|patchelf|patchelf|patchelf
+debian-patchelf|patchelf|patchelf|patchelf|patchelf
 cpio|cpio|cpio|cpio|cpio
 mke2fs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 xz|xz-utils|xz|xz|xz
 taskset|util-linux|util-linux|util-linux|taskset
+keyring|debian-archive-keyring|debian-keyring|debian-archive-keyring|debian-archive-keyring
 TABLE
 }
 
@@ -100,7 +100,7 @@ check_rust() {
 }
 
 build='cc make libc.a libseccomp.a'
-guest='mmdebstrap patchelf cpio mke2fs xz taskset unshare' # for integration/vm, and called by it
+guest='mmdebstrap debian-keyring patchelf cpio mke2fs xz taskset unshare' # for integration/vm, and called by it
 # shellcheck disable=SC2086 # lists of words
 case ${1-} in
 build) check_rust && check_packages $build ;;

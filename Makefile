@@ -86,4 +86,3 @@ clean: ## remove everything that was built
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do \
 	    printf '  make %-17s %s\n' "$$name" "$$what"; done
-	    printf '  make %-11s %s\n' "$$name" "$$what"; done

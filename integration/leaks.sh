@@ -10,7 +10,7 @@ set -eu
 
 present() {
     find /sys/fs/cgroup -type d \( -name 'hako-test*' -o -name 'oci-conformance-*' \) 2>/dev/null | sed 's/^/cgroup /'
-    find "${TMPDIR:-/tmp}" -maxdepth 1 \( -name 'hako-test*' -o -name 'oci-conformance-*' \) 2>/dev/null | sed 's/^/directory /'
+    find "${TMPDIR:-/tmp}" /dev/shm -maxdepth 1 \( -name 'hako-test*' -o -name 'oci-conformance-*' \) 2>/dev/null | sed 's/^/directory /'
     awk '$5 ~ /hako-test|oci-conformance-/ || $4 ~ /hako-test|oci-conformance-/ { print "mount " $5 }' /proc/self/mountinfo
     find /sys/class/net -maxdepth 1 -name 'hako*' -printf 'interface %f\n'
     for dir in /proc/[0-9]*; do

@@ -45,7 +45,7 @@ cpio|cpio|cpio|cpio|cpio
 mke2fs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 xz|xz-utils|xz|xz|xz
 taskset|util-linux|util-linux|util-linux|taskset
-keyring|debian-archive-keyring|debian-keyring|debian-archive-keyring|debian-archive-keyring
+debian-keyring|debian-archive-keyring|debian-keyring|debian-archive-keyring|debian-archive-keyring
 TABLE
 }
 

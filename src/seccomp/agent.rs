@@ -7,6 +7,7 @@
 
 use crate::error::{Context, Error, Result};
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
@@ -17,6 +18,10 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an agent may take to accept a connection, and what is sent.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where an agent listens, and what it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +83,8 @@ impl Agent {
     fn try_connect(&self, kind: SocketType) -> Result<OwnedFd, Errno> {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+        // A stuck agent must not stop the runtime for ever.
+        rustix::net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
         rustix::net::connect(&socket, &SocketAddrUnix::new(self.path.as_path())?)?;
         Ok(socket)
     }

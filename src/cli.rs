@@ -1,8 +1,10 @@
 //! The command line: types only.
 
 mod exec;
+mod update;
 
 pub use exec::{Exec, User};
+pub use update::{Events, Ps, Update};
 
 use crate::cgroups::Manager;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -120,6 +122,16 @@ pub enum Command {
     Exec(Exec),
     /// List containers
     List(List),
+    /// List the processes of a container
+    Ps(Ps),
+    /// Stop all processes of a container
+    Pause(Id),
+    /// Let the processes of a paused container go on
+    Resume(Id),
+    /// Change the limits of a container
+    Update(Update),
+    /// Print statistics of a container, and when it runs out of memory
+    Events(Events),
     /// Write an example config.json; with --rootless, one for an unprivileged user
     Spec(Spec),
     /// Print what this runtime supports, as JSON

@@ -6,9 +6,10 @@ mod required;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::closest;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxResources, Spec};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::Read;
 use std::path::Path;
@@ -18,7 +19,7 @@ pub const FILE_NAME: &str = "config.json";
 
 /// Larger configurations are refused before they are read. The largest seen
 /// from an engine is 17 KB.
-const LARGEST: u64 = 16 << 20;
+pub const LARGEST: u64 = 16 << 20;
 
 /// A configuration as written, and what was noticed about it.
 #[derive(Debug)]
@@ -40,7 +41,13 @@ const MANY: usize = 20;
 /// What is no regular file, too large, or not a configuration; a wrong value
 /// is named by its JSON pointer.
 pub fn load(path: &Path) -> Result<Config> {
-    parse(&read(path)?)
+    let bytes = read(path).map_err(|error| match error.errno {
+        Some(libc::ENOENT) => {
+            error.hint("a bundle is a directory with config.json; hako spec writes one")
+        }
+        _ => error,
+    })?;
+    parse(&bytes)
 }
 
 /// Reads a file with the object "process" of a configuration alone.
@@ -63,15 +70,7 @@ pub fn in_process_file(error: Error, path: &Path) -> Error {
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let shown = path.display();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| {
-        let error = Error::os(format!("cannot open {shown}"), errno);
-        match errno {
-            rustix::io::Errno::NOENT => {
-                error.hint("a bundle is a directory with config.json; hako spec writes one")
-            }
-            _ => error,
-        }
-    })?;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).os(|| format!("cannot open {shown}"))?;
     let stat = rustix::fs::fstat(&fd).os(|| format!("cannot examine {shown}"))?;
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
         return Err(Error::new(format!("{shown} is not a regular file")));
@@ -97,7 +96,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
         return Err(Error::new("config.json is not valid JSON: it must be an object"));
     }
     let mut unknown = Vec::new();
-    let (mut spec, mut warnings) = match deserialize(bytes, &mut unknown) {
+    let (mut spec, mut warnings): (Spec, _) = match deserialize(bytes, &mut unknown) {
         Ok(spec) => (spec, Vec::new()),
         Err(error) => tolerate(bytes, &error, &mut unknown)?,
     };
@@ -119,14 +118,53 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
     Ok(Config { spec, warnings, faults: missing.faults })
 }
 
+/// `linux.resources` on its own, and what was noticed about it.
+#[derive(Debug)]
+pub struct Resources {
+    /// The limits.
+    pub resources: LinuxResources,
+    /// Unknown keys.
+    pub warnings: Vec<String>,
+}
+
+/// Parses `linux.resources` on its own. Pointers start there.
+///
+/// # Errors
+/// As [`parse`], and for required values that are missing.
+pub fn parse_resources(bytes: &[u8]) -> Result<Resources> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::new("resources is not valid JSON: it must be an object"));
+    }
+    let mut unknown = Vec::new();
+    let mut resources: LinuxResources =
+        deserialize(bytes, &mut unknown).map_err(|error| match error.is_data() {
+            true => wrong_value(bytes, &error),
+            false => not_json("resources", bytes, &error),
+        })?;
+    let missing = required::missing_in_resources(bytes);
+    if missing.pids_limit {
+        resources.set_pids(None);
+    }
+    match Error::all(missing.faults) {
+        Some(error) => Err(error),
+        None => {
+            let warnings = unknown.iter().take(MANY).map(|path| unknown_key(path)).collect();
+            Ok(Resources { resources, warnings })
+        }
+    }
+}
+
 /// Notes the paths of keys that no type knows.
-fn deserialize(bytes: &[u8], unknown: &mut Vec<String>) -> serde_json::Result<Spec> {
+fn deserialize<T: DeserializeOwned>(
+    bytes: &[u8],
+    unknown: &mut Vec<String>,
+) -> serde_json::Result<T> {
     unknown.clear();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let spec =
+    let value =
         serde_ignored::deserialize(&mut deserializer, |path| unknown.push(path.to_string()))?;
     deserializer.end()?;
-    Ok(spec)
+    Ok(value)
 }
 
 /// The cold path, after the first attempt failed: makes up for what the
@@ -136,7 +174,8 @@ fn tolerate(
     first: &serde_json::Error,
     unknown: &mut Vec<String>,
 ) -> Result<(Spec, Vec<String>)> {
-    let mut document: Value = serde_json::from_slice(bytes).map_err(|_| not_json(bytes, first))?;
+    let mut document: Value =
+        serde_json::from_slice(bytes).map_err(|_| not_json(FILE_NAME, bytes, first))?;
     let mut warnings = Vec::new();
     drop_unknown_capabilities(&mut document, &mut warnings);
     rename_scheduler_flags(&mut document);
@@ -161,13 +200,13 @@ fn wrong_value(bytes: &[u8], error: &serde_json::Error) -> Error {
     ))
 }
 
-fn not_json(bytes: &[u8], error: &serde_json::Error) -> Error {
+fn not_json(what: &str, bytes: &[u8], error: &serde_json::Error) -> Error {
     let line = String::from_utf8_lossy(bytes)
         .lines()
         .nth(error.line().saturating_sub(1))
         .map(|line| line.trim().chars().take(80).collect::<String>())
         .unwrap_or_default();
-    Error::new(format!("config.json is not valid JSON: {error}: {line:?}"))
+    Error::new(format!("{what} is not valid JSON: {error}: {line:?}"))
 }
 
 /// A capability that this hako does not know is warned about, not refused

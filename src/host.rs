@@ -1,7 +1,8 @@
 //! Facts about the host, found out once and only when asked for.
 
-use crate::cgroups::systemd;
+use crate::cgroups::{self, systemd};
 use crate::error::{Context, Error, Result};
+use crate::resctrl;
 use oci_spec::runtime::Arch;
 use rustix::fs::statfs;
 use std::cell::OnceCell;
@@ -18,6 +19,7 @@ pub struct Host {
     hierarchy: OnceCell<Option<PathBuf>>,
     controllers: OnceCell<Vec<String>>,
     memberships: OnceCell<String>,
+    resctrl: OnceCell<Option<PathBuf>>,
     initial_user_namespace: OnceCell<bool>,
     systemd: OnceCell<systemd::Facts>,
 }
@@ -37,6 +39,7 @@ impl Host {
         let _ = host.hierarchy.set(Some(PathBuf::from("/sys/fs/cgroup")));
         let controllers = "cpuset cpu io memory hugetlb pids rdma misc";
         let _ = host.controllers.set(controllers.split(' ').map(str::to_owned).collect());
+        let _ = host.resctrl.set(Some(PathBuf::from(resctrl::MOUNT_POINT)));
         let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
         let _ = host
@@ -86,9 +89,7 @@ impl Host {
     /// not hold. Without a hierarchy there are none.
     pub fn controllers(&self) -> &[String] {
         self.controllers.get_or_init(|| {
-            let list = self.cgroup_hierarchy().ok().and_then(|hierarchy| {
-                std::fs::read_to_string(hierarchy.join("cgroup.controllers")).ok()
-            });
+            let list = self.cgroup_hierarchy().and_then(cgroups::controllers_at);
             list.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
         })
     }
@@ -117,6 +118,14 @@ impl Host {
             .find_map(|line| line.strip_prefix("0::"))
             .map(Path::new)
             .ok_or_else(|| Error::new("/proc/self/cgroup names no cgroup v2"))
+    }
+
+    /// Where resctrl is mounted, if it is.
+    pub fn resctrl(&self) -> Option<&Path> {
+        let is_resctrl = |fs: rustix::fs::StatFs| fs.f_type == libc::RDTGROUP_SUPER_MAGIC;
+        let is_mounted = || statfs(resctrl::MOUNT_POINT).is_ok_and(is_resctrl);
+        let probe = || is_mounted().then(|| PathBuf::from(resctrl::MOUNT_POINT));
+        self.resctrl.get_or_init(probe).as_deref()
     }
 
     /// Whether privileges here are privileges over the machine.

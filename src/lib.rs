@@ -23,6 +23,7 @@ pub mod plan;
 pub mod process;
 pub mod protocol;
 pub mod report;
+pub mod resctrl;
 pub mod rootfs;
 pub mod seal;
 pub mod seccomp;

@@ -17,7 +17,7 @@ use crate::seccomp::{self, Filter, Subject};
 use crate::state::{ContainerState, is_unexecuted};
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -243,6 +243,7 @@ impl Parent<'_> {
         for step in &self.plan.parent {
             if let Err(error) = self.apply(step, &mut served) {
                 served.give_interfaces_back();
+                let error = self.blame_limit(error);
                 return Err(match &step.pointer {
                     Some(pointer) => error.below(pointer),
                     None => error,
@@ -255,6 +256,22 @@ impl Parent<'_> {
     /// The container's state, as others are told it meanwhile.
     fn state(&self) -> ContainerState<'_> {
         ContainerState::new(&self.plan.identity, self.status, Some(self.spawned.pid))
+    }
+
+    /// An init that the kernel has killed for want of memory says nothing.
+    fn blame_limit(&self, error: Error) -> Error {
+        match self.cgroup.get().and_then(CgroupDir::explain_kill) {
+            Some(reason) if self.spawned.was_killed() => reason.within(error.message),
+            _ => error,
+        }
+    }
+
+    fn move_interface(&self, interface: &namespaces::Interface, served: &mut Served) -> Result<()> {
+        let path = format!("/proc/{}/ns/net", self.spawned.pid);
+        let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
+        let moved = namespaces::move_interface(interface, namespace.into())?;
+        served.interfaces.push(moved);
+        Ok(())
     }
 
     fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
@@ -271,13 +288,9 @@ impl Parent<'_> {
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
             ParentOp::Limit(setting) => self.cgroup()?.set(setting),
             ParentOp::Devices(devices) => self.cgroup()?.set_devices(devices),
-            ParentOp::MoveInterface(interface) => {
-                let path = format!("/proc/{pid}/ns/net");
-                let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
-                let moved = namespaces::move_interface(interface, namespace.into())?;
-                served.interfaces.push(moved);
-                Ok(())
-            }
+            ParentOp::JoinResctrl(group) => group.join(pid),
+            ParentOp::OwnCgroup(uid) => self.cgroup()?.give_to(*uid),
+            ParentOp::MoveInterface(interface) => self.move_interface(interface, served),
             ParentOp::Hooks(kind) => {
                 let state = self.state().to_json();
                 hooks::run(&self.plan.hooks, *kind, &state, &self.plan.identity.bundle)
@@ -398,25 +411,31 @@ impl Spawned {
         });
     }
 
+    /// How init has ended; it can still be waited for.
+    fn end(&self, options: WaitIdOptions) -> Option<WaitIdStatus> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | options;
+        let wait = || rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
+        rustix::io::retry_on_intr(wait).ok().flatten()
+    }
+
+    fn was_killed(&self) -> bool {
+        let status = self.end(WaitIdOptions::NOHANG);
+        let signal = status.and_then(|status| status.terminating_signal());
+        signal == Some(libc::SIGKILL)
+    }
+
     fn explain_death(&self) -> Error {
         self.explain_end("before the container was created")
-            .hint("if it was SIGKILL, look for an out-of-memory kill in the kernel log and the cgroup's memory.events")
     }
 
     fn explain_end(&self, when: &str) -> Error {
-        let waited = rustix::io::retry_on_intr(|| {
-            rustix::process::waitid(
-                WaitId::PidFd(self.pidfd.as_fd()),
-                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-            )
-        });
-        let how = match waited {
-            Ok(Some(status)) => match (status.terminating_signal(), status.exit_status()) {
+        let how = match self.end(WaitIdOptions::empty()) {
+            Some(status) => match (status.terminating_signal(), status.exit_status()) {
                 (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
                 (_, Some(code)) => format!("exited with status {code}"),
                 _ => "ended".to_owned(),
             },
-            _ => "ended".to_owned(),
+            None => "ended".to_owned(),
         };
         Error::new(format!("container init {how} {when}"))
     }

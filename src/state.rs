@@ -12,6 +12,7 @@ use crate::hooks::Hooks;
 use crate::namespaces::Entry;
 use crate::plan::Identity;
 use crate::process::Process;
+use crate::resctrl;
 use crate::seccomp;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -49,6 +50,9 @@ pub struct Record {
     pub init: Option<InitProcess>,
     /// Its cgroup.
     pub cgroup: cgroups::Record,
+    /// Its share of caches and bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<resctrl::Record>,
     /// Whether the container has a pid namespace of its own, whose end ends
     /// every process in it.
     pub own_pid_namespace: bool,
@@ -84,6 +88,8 @@ pub enum Status {
     Created,
     /// Runs the program.
     Running,
+    /// Has its processes stopped by `pause`.
+    Paused,
     /// Has no process any more.
     Stopped,
 }
@@ -94,6 +100,7 @@ impl fmt::Display for Status {
             Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
+            Status::Paused => "paused",
             Status::Stopped => "stopped",
         })
     }
@@ -287,6 +294,7 @@ impl StateDir {
     pub fn status(&self, record: &Record) -> Status {
         match record.init {
             Some(init) if !init.is_alive() => Status::Stopped,
+            Some(_) if record.cgroup.is_frozen() => Status::Paused,
             Some(_) if self.has_gate() => Status::Created,
             Some(_) => Status::Running,
             None => Status::Creating,

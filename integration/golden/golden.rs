@@ -250,6 +250,7 @@ fn the_state_file_keeps_its_format() {
     let placement = plan.cgroup.clone();
     let record = Record {
         version: Record::VERSION,
+        resctrl: None,
         rootfs: "/bundle/rootfs".into(),
         created: "2026-03-02T01:02:03.000000004Z".to_owned(),
         owner: 1000,

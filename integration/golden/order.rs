@@ -175,7 +175,7 @@ const PARENT: &[Rule<P>] = &[
     ),
     (is!(P::Limit(_) | P::Devices(_)), is!(P::Hooks(_)), "hooks see the limits"),
     (
-        is!(P::Limit(_) | P::Devices(_)),
+        is!(P::Limit(_) | P::Devices(_) | P::OwnCgroup(_) | P::JoinResctrl(_)),
         is!(P::Receive(Message::Mounted | Message::Created)),
         "the rest of the container's set-up is limited, and init does not wait for it",
     ),

@@ -279,17 +279,3 @@ fn a_key_that_resembles_nothing_gets_no_suggestion() {
     assert_eq!(output.stdout, "ran\n");
     assert!(!output.stderr.contains("did you mean"), "{output}");
 }
-
-#[test]
-fn what_is_not_there_yet_is_refused_and_never_left_out() {
-    if is_peer() {
-        return;
-    }
-    let hako = Runtime::new();
-    let rows = [("/linux/intelRdt", json!({ "closID": "x" }))];
-    each(rows, |(pointer, value)| {
-        let mut bundle = hako.bundle();
-        bundle.set(pointer, value.clone());
-        hako.refuses(&bundle, pointer).fails("not supported yet");
-    });
-}

@@ -167,3 +167,21 @@ fn what_only_cgroup_v1_had_is_refused_or_warned_about() {
         assert!(output.stderr.contains(&format!("memory.{field}: ignored")), "{output}");
     });
 }
+
+#[test]
+fn shares_of_caches_need_resctrl() {
+    if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+        return;
+    }
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/intelRdt", json!({ "closID": "x" }));
+    let output = hako.run(&bundle);
+    output.fails("");
+    if !is_peer() {
+        output.fails("resctrl is not mounted");
+        output.refuses("/linux/intelRdt");
+    }
+    let container = hako.serve(&hako.bundle());
+    container.command(&["update", "--l3-cache-schema", "L3:0=f"]).output().fails("");
+}

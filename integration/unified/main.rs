@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod effects;
+mod limits;
 mod stock;
 mod systemd;
 mod world;

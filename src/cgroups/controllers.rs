@@ -1,11 +1,11 @@
 //! How: giving a cgroup its controllers, and setting its files.
 
 use super::directory::{CgroupDir, ancestors_below};
-use super::{IfMissing, Placement, Setting};
+use super::{Current, IfMissing, Placement, Setting};
 use crate::error::{Context, Error, Result};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
-use std::fmt::Write;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A controller that a limit needs.
@@ -80,6 +80,32 @@ impl CgroupDir {
         refused.map_err(|errno| self.explain_refusal(setting, errno))
     }
 
+    /// What limits are set that others depend on.
+    pub fn current(&self) -> Current {
+        let read = |file: &str| self.read(file).unwrap_or_default();
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let bandwidth = read("cpu.max");
+        let mut words = bandwidth.split_whitespace();
+        let quota = words.next().and_then(number);
+        let period = words.next().and_then(number).unwrap_or(Current::default().period);
+        Current {
+            memory: number(&read("memory.max")),
+            swap: number(&read("memory.swap.max")),
+            quota,
+            period,
+        }
+    }
+
+    /// The present value that a setting is going to replace, as a setting.
+    /// None for a file with a line for each device: its lines are apart.
+    pub fn present(&self, setting: &Setting) -> Option<Setting> {
+        let text = self.read(&setting.file).ok()?;
+        let value = text.strip_suffix('\n').filter(|line| !line.contains('\n'))?;
+        let by_device = ["io.", "rdma."].iter().any(|prefix| setting.file.starts_with(prefix));
+        let old = Setting { value: value.to_owned(), check_usage: false, ..setting.clone() };
+        (!by_device).then_some(old)
+    }
+
     /// A limit below what is in use would have the kernel kill.
     fn check_usage(&self, setting: &Setting) -> Result<()> {
         let usage = self.read("memory.current")?;
@@ -102,9 +128,10 @@ impl CgroupDir {
     fn explain_refusal(&self, setting: &Setting, errno: Errno) -> Error {
         let error = Error::os(format!("cannot set {} to {}", setting.file, setting.value), errno);
         match errno {
-            Errno::NOENT if setting.file.starts_with("hugetlb.") => {
-                error.hint(format!("the sizes of huge pages here are {}", self.huge_page_sizes()))
-            }
+            Errno::NOENT if setting.file.starts_with("hugetlb.") => error.hint(format!(
+                "the sizes of huge pages here are {}",
+                self.huge_page_sizes().join(", ")
+            )),
             Errno::NOENT => error.hint("this kernel has no such file for a cgroup"),
             Errno::INVAL | Errno::RANGE | Errno::OVERFLOW => {
                 error.hint("the kernel does not take this value")
@@ -118,18 +145,35 @@ impl CgroupDir {
         }
     }
 
-    fn huge_page_sizes(&self) -> String {
-        let mut list = String::new();
+    /// Sizes of huge pages that the kernel counts for the cgroup.
+    pub(super) fn huge_page_sizes(&self) -> Vec<String> {
         let directory = rustix::fs::Dir::read_from(self).into_iter().flatten().flatten();
-        for entry in directory {
-            let name = entry.file_name().to_string_lossy();
-            let size = name.strip_prefix("hugetlb.").and_then(|rest| rest.split_once('.'));
-            if let Some((size, "max")) = size {
-                let _ = write!(list, "{}{size}", if list.is_empty() { "" } else { ", " });
+        let sizes = directory.filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_prefix("hugetlb.")?.split_once('.')? {
+                (size, "max") => Some(size.to_owned()),
+                _ => None,
             }
-        }
-        list
+        });
+        sizes.collect()
     }
+}
+
+/// The controllers of a cgroup, as the kernel lists them.
+pub fn controllers_at(directory: &Path) -> Result<String> {
+    read_at(CWD, directory.join("cgroup.controllers"))
+}
+
+/// Reads a short file with one read(2).
+fn read_at(directory: impl AsFd, file: impl AsRef<Path>) -> Result<String> {
+    let file = file.as_ref();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(directory, file, flags, Mode::empty())
+        .os(|| format!("cannot open {}", file.display()))?;
+    let mut text = Vec::with_capacity(256);
+    let read = || rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text));
+    rustix::io::retry_on_intr(read).os(|| format!("cannot read {}", file.display()))?;
+    String::from_utf8(text).map_err(|_| Error::new(format!("{} is no text", file.display())))
 }
 
 /// Enables what `directory` can give to its children, one by one, so that a
@@ -139,9 +183,11 @@ fn enable_below(directory: &Path, wanted: &[String], refusals: &mut Vec<Refusal>
     let (available, enabled) = (list("cgroup.controllers"), list("cgroup.subtree_control"));
     let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
     let control = directory.join("cgroup.subtree_control");
+    let busy = is_busy(directory);
     for name in wanted.iter().filter(|name| !has(&enabled, name)) {
         let refused = match has(&available, name) {
             false => Some(None),
+            true if busy => Some(Some(Errno::BUSY)),
             true => std::fs::write(&control, format!("+{name}"))
                 .err()
                 .map(|error| Some(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
@@ -151,6 +197,14 @@ fn enable_below(directory: &Path, wanted: &[String], refusals: &mut Vec<Refusal>
             refusals.push(Refusal { controller, directory, errno });
         }
     }
+}
+
+/// Whether a cgroup other than the root has processes of its own. The kernel
+/// would still enable some controllers, and make a threaded domain of it, in
+/// which no container can be (the kernel's cgroup-v2.rst, "Threads").
+fn is_busy(directory: &Path) -> bool {
+    let is_root = !directory.join("cgroup.type").exists();
+    !is_root && std::fs::read(directory.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
 }
 
 fn not_delegated(need: &Need, refusal: Option<&Refusal>, path: &Path) -> Error {
@@ -173,16 +227,20 @@ fn not_delegated(need: &Need, refusal: Option<&Refusal>, path: &Path) -> Error {
 }
 
 impl CgroupDir {
-    /// Reads a file of the cgroup.
-    pub fn read(&self, file: &str) -> Result<String> {
+    /// Opens a file of the cgroup for reading.
+    pub fn open_file(&self, file: &str) -> Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(self, file, flags, Mode::empty())
-            .os(|| format!("cannot open {file}"))?;
-        let mut text = Vec::with_capacity(256);
-        rustix::io::retry_on_intr(|| {
-            rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text))
-        })
-        .os(|| format!("cannot read {file}"))?;
-        String::from_utf8(text).map_err(|_| Error::new(format!("{file} is no text")))
+        rustix::fs::openat(self, file, flags, Mode::empty()).os(|| format!("cannot open {file}"))
+    }
+
+    /// Reads a file of a few words with one read(2).
+    pub fn read(&self, file: &str) -> Result<String> {
+        read_at(self, file)
+    }
+
+    /// Reads a file of any length.
+    pub(super) fn read_long(&self, file: &str) -> Result<String> {
+        let fd = self.open_file(file)?;
+        std::io::read_to_string(std::fs::File::from(fd)).os(|| format!("cannot read {file}"))
     }
 }

@@ -3,15 +3,11 @@
 use super::systemd::Scope;
 use super::{Driver, Placement};
 use crate::error::{Context, Error, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// How long the kernel may take to end what was killed.
-const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// The container's cgroup.
 #[derive(Debug)]
@@ -132,7 +128,7 @@ impl Record {
 }
 
 impl CgroupDir {
-    fn open(path: &Path) -> Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .os(|| format!("cannot open cgroup {}", path.display()))?;
@@ -271,9 +267,7 @@ impl Record {
 /// uses it next has others. As far as that is possible; they deny, and do not
 /// allow.
 fn give_back(path: &Path) {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else { return };
-    let cgroup = CgroupDir { fd };
+    let Ok(cgroup) = CgroupDir::open(path) else { return };
     let is_populated = |events: String| events.lines().any(|line| line == "populated 1");
     if cgroup.read("cgroup.events").is_ok_and(|events| !is_populated(events)) {
         let _ = cgroup.forget_devices();
@@ -290,44 +284,19 @@ fn write_kill(path: &Path) -> Result<()> {
 
 /// systemd removes a cgroup of its own as soon as it is empty. Files of it that
 /// are still open are dead then.
-fn is_gone(error: &std::io::Error) -> bool {
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
-/// Kills everything in the cgroup and waits until it is gone (cgroups(7),
-/// "cgroup.events": a change raises POLLPRI).
+/// Kills everything in the cgroup and waits until it is gone.
 fn kill(path: &Path) -> Result<()> {
-    let Ok(events) = std::fs::File::open(path.join("cgroup.events")) else {
-        return Ok(());
-    };
+    let Ok(cgroup) = CgroupDir::open(path) else { return Ok(()) };
     write_kill(path)?;
-    loop {
-        let mut text = String::new();
-        let mut reader = &events;
-        let read = std::io::Seek::rewind(&mut reader)
-            .and_then(|()| std::io::Read::read_to_string(&mut reader, &mut text));
-        if matches!(&read, Err(error) if is_gone(error)) {
-            return Ok(());
-        }
-        read.os(|| "cannot read cgroup.events")?;
-        if text.lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
-        let mut waiting = [PollFd::new(&events, PollFlags::PRI)];
-        match poll(&mut waiting, Some(&KILL_TIMEOUT)) {
-            Ok(0) => {
-                return Err(Error::new(format!(
-                    "processes in cgroup {} do not end",
-                    path.display()
-                ))
-                .hint(
-                    "they are stuck in the kernel; see the stack files of the pids in cgroup.procs",
-                ));
-            }
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Error::os("cannot wait for cgroup.events", errno)),
-        }
+    if cgroup.await_event("populated 0")? {
+        return Ok(());
     }
+    Err(Error::new(format!("processes in cgroup {} do not end", path.display()))
+        .hint("they are stuck in the kernel; see the stack files of the pids in cgroup.procs"))
 }
 
 /// Removes the cgroup after those that the container made below it.

@@ -4,12 +4,18 @@
 mod controllers;
 mod devices;
 mod directory;
+mod freezer;
+mod oom;
+mod ownership;
 mod plan;
 mod resources;
+mod stats;
 pub mod systemd;
 
-pub use controllers::Need;
+pub use controllers::{Need, controllers_at};
 pub use devices::{Access, Devices, Kind, Rule};
 pub use directory::{CgroupDir, Record};
+pub use ownership::plan_owner;
 pub use plan::{Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits};
 pub use resources::{Current, IfMissing, Setting, Table};
+pub use stats::{Stats, memory_events};

@@ -8,7 +8,8 @@ use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::host::Host;
 use crate::notify::{self, Ear, Supervisor};
-use crate::plan::{self, Options, Plan};
+use crate::plan::{self, ChildOp, Options, ParentOp, Plan};
+use crate::resctrl;
 use crate::rootfs::OverlayRequest;
 use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Prepared, Served, Spawned};
@@ -137,6 +138,7 @@ pub fn create(
         directory: &directory,
         plan: &plan,
         cgroup: record.cgroup.clone(),
+        resctrl: record.resctrl.clone(),
         spawned: None,
         pid_file: args.channels.pid_file.as_deref(),
         report: session.report,
@@ -212,6 +214,10 @@ fn new_record(plan: &Plan, owner: u32) -> Record {
         owner,
         init: None,
         cgroup: cgroups::Record::foresee(&plan.cgroup),
+        resctrl: plan.parent.iter().find_map(|step| match &step.op {
+            ParentOp::JoinResctrl(group) => Some(group.foresee()),
+            _ => None,
+        }),
         own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),
         entry: plan.entry.clone(),
         process: plan.process.clone(),
@@ -221,7 +227,6 @@ fn new_record(plan: &Plan, owner: u32) -> Record {
 
 /// The directory `state` shows: with an overlay, the bundle's own.
 fn rootfs_path(plan: &Plan) -> PathBuf {
-    use crate::plan::ChildOp;
     use crate::rootfs::Op;
     plan.child
         .iter()
@@ -238,6 +243,7 @@ struct Rollback<'a> {
     directory: &'a StateDir,
     plan: &'a Plan,
     cgroup: cgroups::Record,
+    resctrl: Option<resctrl::Record>,
     spawned: Option<Spawned>,
     pid_file: Option<&'a Path>,
     report: &'a crate::report::Report,
@@ -267,7 +273,8 @@ impl Rollback<'_> {
         if let Some(spawned) = &self.spawned {
             spawned.kill();
         }
-        let destroyed = self.cgroup.destroy();
+        let group = self.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
+        let destroyed = self.cgroup.destroy().and(group);
         if let (Some(path), Some(_)) = (self.pid_file, &self.spawned) {
             let _ = std::fs::remove_file(path);
         }

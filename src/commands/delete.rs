@@ -5,6 +5,7 @@ use crate::cgroups;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use crate::hooks;
+use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
@@ -38,7 +39,7 @@ pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
     match status {
         _ if args.force => {}
         Status::Stopped | Status::Created => {}
-        Status::Running | Status::Creating => {
+        Status::Running | Status::Paused | Status::Creating => {
             return Err(Error::new(format!(
                 "cannot delete container that is not stopped: {status}"
             ))
@@ -54,6 +55,7 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let record = &container.record;
     let ended = kill_init(container);
     let cgroup = record.cgroup.destroy();
+    let group = record.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
     let state = ContainerState::new(&record.identity, "stopped", None).to_json();
     for warning in
         hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle)
@@ -61,7 +63,7 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
         session.report.warning(warning.to_string());
     }
     // As long as something is left, so is what knows about it.
-    ended.and(cgroup).and_then(|()| container.directory.remove())
+    ended.and(cgroup).and(group).and_then(|()| container.directory.remove())
 }
 
 /// How long init may take to end once it is killed.

@@ -19,6 +19,10 @@ use std::path::Path;
 pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<u8> {
     let container = session.container(&args.id)?;
     let (pid, pidfd) = open_init(&container)?;
+    if !args.ignore_paused && container.record.cgroup.is_frozen() {
+        return Err(Error::new("cannot exec in a paused container")
+            .hint("hako resume it first; with --ignore-paused the program waits until then"));
+    }
     let plan = compile(session, &container, pid, args)?;
     create::check_terminal(plan.process.terminal, &args.channels, !args.detach)?;
     let console = connect(args.channels.console_socket.as_deref())?;
@@ -77,6 +81,7 @@ fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec)
         pid,
         entry: record.entry.clone(),
         cgroup: record.cgroup.placement.clone(),
+        resctrl: record.resctrl.clone(),
         process: record.process.clone(),
     };
     let options = Options {

@@ -48,7 +48,7 @@ fn features() -> Value {
             },
             "apparmor": { "enabled": true },
             "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
             "memoryPolicy": {
                 "modes": process::MEMORY_POLICY_MODES.map(|mode| mode.to_string()),
                 "flags": process::MEMORY_POLICY_FLAGS.map(|flag| flag.to_string()),

@@ -2,15 +2,19 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod explain;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod version;
 
 use crate::cli::{Cli, Command, Global, Rootless};
@@ -133,6 +137,11 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Run(args) => run::run(&session, args, inherited),
         Command::Exec(args) => exec::run(&session, args, inherited),
         Command::List(args) => list::run(&session, args).map(|()| 0),
+        Command::Ps(args) => ps::run(&session, args).map(|()| 0),
+        Command::Pause(args) => pause::pause(&session, &args.id).map(|()| 0),
+        Command::Resume(args) => pause::resume(&session, &args.id).map(|()| 0),
+        Command::Update(args) => update::run(&session, args).map(|()| 0),
+        Command::Events(args) => events::run(&session, args).map(|()| 0),
         Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
         Command::Features => features::run().map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
@@ -156,6 +165,11 @@ fn name(command: &Command) -> (&'static str, &str) {
         Command::Run(args) => ("run", &args.create.id),
         Command::Exec(args) => ("exec", &args.id),
         Command::List(_) => ("list", ""),
+        Command::Ps(args) => ("ps", &args.id),
+        Command::Pause(args) => ("pause", &args.id),
+        Command::Resume(args) => ("resume", &args.id),
+        Command::Update(args) => ("update", &args.id),
+        Command::Events(args) => ("events", &args.id),
         Command::Spec(_) => ("spec", ""),
         Command::Features => ("features", ""),
         Command::Explain(args) => ("explain", &args.id),

@@ -20,6 +20,9 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         Status::Creating => {
             return Err(Error::new("cannot start a container that is still being created"));
         }
+        Status::Paused => {
+            return Err(Error::new("cannot start a paused container").hint("hako resume it first"));
+        }
         Status::Running => return Err(Error::new("cannot start an already running container")),
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }

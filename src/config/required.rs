@@ -171,8 +171,18 @@ pub fn missing(bytes: &[u8]) -> Missing {
             }
         }
         if let Some(resources) = &linux.resources {
-            missing.require_resources(resources);
+            missing.require_resources(resources, "/linux/resources");
         }
+    }
+    missing
+}
+
+/// The same for `linux.resources` on its own.
+pub fn missing_in_resources(bytes: &[u8]) -> Missing {
+    let mut missing = Missing::default();
+    match serde_json::from_slice(bytes) {
+        Ok(resources) => missing.require_resources(&resources, ""),
+        Err(error) => missing.faults.push(super::wrong_value(bytes, &error)),
     }
     missing
 }
@@ -193,8 +203,7 @@ impl Missing {
         }
     }
 
-    fn require_resources(&mut self, resources: &Resources) {
-        let base = "/linux/resources";
+    fn require_resources(&mut self, resources: &Resources, base: &str) {
         self.pids_limit = resources.pids.as_ref().is_some_and(|pids| pids.limit.is_none());
         for (index, rule) in resources.devices.iter().flatten().enumerate() {
             self.require(&format!("{base}/devices/{index}"), &[("allow", &rule.allow)]);

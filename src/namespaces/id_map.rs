@@ -51,7 +51,15 @@ impl IdMaps {
 
 /// Whether `maps` gives the container's `id` a meaning.
 pub fn is_mapped(maps: &[IdMapping], id: u32) -> bool {
-    maps.iter().any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
+    to_host(maps, id).is_some()
+}
+
+/// What the container's `id` is outside its user namespace.
+pub fn to_host(maps: &[IdMapping], id: u32) -> Option<u32> {
+    maps.iter().find_map(|map| {
+        let offset = id.checked_sub(map.container).filter(|offset| *offset < map.size)?;
+        map.host.checked_add(offset)
+    })
 }
 
 /// The maps of a new user namespace, checked.

@@ -9,7 +9,7 @@ mod netlink;
 mod plan;
 
 pub use apply::{Visit, enter_network, user_namespace_for, write_id_maps};
-pub use id_map::{IdMapping, IdMaps, check_map, is_mapped, plan_id_maps};
+pub use id_map::{IdMapping, IdMaps, check_map, is_mapped, plan_id_maps, to_host};
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
 pub use plan::{

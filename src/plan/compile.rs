@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::namespaces::{self, Kind};
 use crate::process;
 use crate::protocol::Message;
+use crate::resctrl;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
@@ -75,15 +76,6 @@ impl<'a> Compiler<'a> {
     /// Notes something worth telling.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
-    }
-
-    /// A part of the specification that this version of hako cannot do yet.
-    pub fn unsupported(&mut self, what: String, pointer: &str) {
-        self.fault(
-            Error::new(format!("{what} is not supported yet"))
-                .at(pointer)
-                .hint("hako never runs a container without something its config.json asks for"),
-        );
     }
 
     /// Notes strings with a NUL byte, which no system call can take.
@@ -160,7 +152,6 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let Some(linux) = spec.linux() else {
         return Err(Error::new("linux is missing").at("/linux"));
     };
-    refuse_unsupported(linux, &mut compiler);
     process::plan_selinux(linux.mount_label().as_deref(), "/linux/mountLabel", &mut compiler);
 
     let clone = namespaces::plan_clone(linux, &mut compiler);
@@ -191,6 +182,8 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
     cgroups::plan_limits(linux, &mut compiler);
     cgroups::plan_devices(linux, &mut compiler);
+    resctrl::plan(linux, &mut compiler);
+    cgroups::plan_owner(spec, &clone, maps.as_ref(), process.user.uid, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);
@@ -326,13 +319,6 @@ fn check_version(version: &str, compiler: &mut Compiler) {
             Error::new(format!("ociVersion {version:?} is not a semantic version"))
                 .at("/ociVersion"),
         ),
-    }
-}
-
-/// Parts with no implementation yet: refused, never silently left out.
-fn refuse_unsupported(linux: &Linux, compiler: &mut Compiler) {
-    if linux.intel_rdt().is_some() {
-        compiler.unsupported("linux.intelRdt".into(), "/linux/intelRdt");
     }
 }
 

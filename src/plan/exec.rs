@@ -1,13 +1,14 @@
 //! A container's record + a request -> the plan of another process in it.
 
 use super::compile::{Compiler, Options, plan_start};
-use super::{ChildOp, Identity, Plan};
+use super::{ChildOp, Identity, ParentOp, Plan};
 use crate::cgroups;
 use crate::error::Result;
 use crate::hooks::Hooks;
 use crate::host::Host;
 use crate::namespaces;
 use crate::process;
+use crate::resctrl;
 use crate::rootfs;
 use crate::terminal;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct Target {
     pub entry: namespaces::Entry,
     /// Where the program is placed.
     pub cgroup: cgroups::Placement,
+    /// Its share of caches and bandwidth.
+    pub resctrl: Option<resctrl::Record>,
     /// The process it was created with.
     pub process: process::Process,
 }
@@ -49,6 +52,9 @@ pub fn compile_exec(
     }
     process::plan_early(&process, &mut compiler);
     process::plan_labels(&process.labels, &mut compiler);
+    if let Some(record) = &container.resctrl {
+        compiler.parent(ParentOp::JoinResctrl(record.group()));
+    }
     let clone = container.entry.plan(container.pid, &mut compiler);
     if process.terminal {
         compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(PathBuf::from("/"))));

@@ -21,6 +21,7 @@ use crate::hooks::Hooks;
 use crate::namespaces::{self, CloneSet};
 use crate::process;
 use crate::protocol::Message;
+use crate::resctrl;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
@@ -144,6 +145,10 @@ pub enum ParentOp {
     Limit(cgroups::Setting),
     /// Decide which devices the container may use.
     Devices(cgroups::Devices),
+    /// Give the container's processes their share of caches and bandwidth.
+    JoinResctrl(resctrl::Group),
+    /// Give the container's cgroup to this user.
+    OwnCgroup(u32),
     /// Move a network interface of the host into the container.
     MoveInterface(namespaces::Interface),
     /// Run the hooks of one kind in the runtime's namespaces.

@@ -120,6 +120,8 @@ impl fmt::Display for ParentOp {
             }
             ParentOp::Limit(setting) => write!(f, "set {setting}"),
             ParentOp::Devices(devices) => devices.fmt(f),
+            ParentOp::JoinResctrl(group) => group.fmt(f),
+            ParentOp::OwnCgroup(uid) => write!(f, "give the cgroup to user {uid}"),
             ParentOp::MoveInterface(interface) => {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }

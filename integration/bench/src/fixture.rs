@@ -72,6 +72,29 @@ impl Fixture {
         PathBuf::from(format!("{CGROUP_ROOT}{}", self.cgroup))
     }
 
+    /// The same with the limits that `docker run --memory --cpus --pids-limit` sets. Where cgroup v1
+    /// has the controllers, as many files that cgroup v2 has anyway stand in for theirs.
+    pub fn limited_bundle(&self, id: &str, command: &str) -> Result<PathBuf> {
+        let bundle = self.bundle(id, command)?;
+        let file = bundle.join("config.json");
+        let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+        let controllers = fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers"))?;
+        let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+        let resources = &mut config["linux"]["resources"];
+        if ["memory", "cpu", "pids"].into_iter().all(has) {
+            resources["memory"] = serde_json::json!({ "limit": 512 << 20, "swap": 1024 << 20 });
+            resources["cpu"] =
+                serde_json::json!({ "shares": 512, "quota": 150_000, "period": 100_000 });
+            resources["pids"] = serde_json::json!({ "limit": 100 });
+        } else {
+            resources["unified"] = serde_json::json!({
+                "cgroup.max.depth": "9\n8\n7", "cgroup.max.descendants": "9\n8",
+            });
+        }
+        fs::write(&file, config.to_string())?;
+        Ok(bundle)
+    }
+
     /// The default bundle, with `command` as its process.
     pub fn bundle(&self, id: &str, command: &str) -> Result<PathBuf> {
         let mut config: serde_json::Value = serde_json::from_str(CONFIG)?;

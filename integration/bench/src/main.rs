@@ -124,7 +124,11 @@ fn hako() -> PathBuf {
 fn budget(fixture: &Fixture, hako: &Path) -> Result<i32> {
     fixture.build()?;
     let counts = Subject::runtime(fixture, "hako", hako)?.count(fixture)?;
-    let mut over = false;
+    let limited = Subject::limited(fixture, hako)?.count(fixture)?.syscalls;
+    let limit = report::limit_with_limits(counts.syscalls);
+    let mut over = limited > limit;
+    let verdict = if over { "OVER BUDGET" } else { "ok" };
+    println!("run: {limited} system calls with an engine's limits (at most {limit}) {verdict}");
     for (what, count, limit) in counts.limits() {
         over |= count > limit;
         println!(
@@ -161,6 +165,13 @@ fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
         }
         for (command, reason) in &subject.missing {
             results.remarks.push(format!("{} {command}: not available ({reason})", subject.name));
+        }
+    }
+
+    if hako.exists() {
+        match Subject::limited(fixture, hako).and_then(|subject| subject.count(fixture)) {
+            Ok(counts) => results.limited = Some(counts.syscalls),
+            Err(error) => results.remarks.push(format!("hako with limits: not counted: {error}")),
         }
     }
 

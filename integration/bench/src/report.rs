@@ -43,6 +43,13 @@ pub struct Results {
     pub samples: BTreeMap<(&'static str, &'static str), Vec<Sample>>,
     pub counts: BTreeMap<&'static str, Counts>,
     pub remarks: Vec<String>,
+    /// System calls of one `hako run` with the limits of an engine.
+    pub limited: Option<usize>,
+}
+
+/// Limits may cost this much, in system calls: times differ by less than they scatter.
+pub fn limit_with_limits(without: usize) -> usize {
+    without + without * 15 / 100
 }
 
 struct Target {
@@ -106,6 +113,16 @@ impl Results {
                 limit: format!("≤ {limit}"),
                 measured: count.to_string(),
                 met: count <= limit,
+                timed: false,
+            });
+        }
+        if let (Some(plain), Some(limited)) = (self.counts.get("hako"), self.limited) {
+            let limit = limit_with_limits(plain.syscalls);
+            targets.push(Target {
+                what: "run: system calls with limits".into(),
+                limit: format!("≤ {limit}"),
+                measured: limited.to_string(),
+                met: limited <= limit,
                 timed: false,
             });
         }

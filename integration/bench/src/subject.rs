@@ -69,6 +69,17 @@ impl Subject {
         Ok(Subject { pid_file, ..Subject::new(fixture, name, commands) })
     }
 
+    /// hako again, which places a container that has limits.
+    pub fn limited(fixture: &Fixture, program: &Path) -> Result<Subject> {
+        let name = "limited";
+        let root = fixture.dir.join("roots").join(name);
+        fs::create_dir_all(&root)?;
+        let bundle = fixture.limited_bundle(name, "/bin/true")?;
+        let mut run = fixture.command(program)?;
+        run.arg("--root").arg(root).arg("run").arg("--bundle").arg(bundle).arg(name);
+        Ok(Subject::new(fixture, name, vec![("run", run)]))
+    }
+
     fn new(
         fixture: &Fixture,
         name: &'static str,

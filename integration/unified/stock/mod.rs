@@ -3,4 +3,5 @@
 //! the guest this kernel's CPU is emulated and slow, so only what needs it is
 //! here.
 
+mod limits;
 mod world;

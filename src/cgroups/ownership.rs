@@ -1,0 +1,68 @@
+//! A cgroup that the container may write to belongs to its user
+//! (config-linux.md, "Cgroup ownership").
+
+use super::CgroupDir;
+use crate::error::{Context, Error, Result};
+use crate::namespaces::{CloneSet, IdMaps, Kind, to_host};
+use crate::plan::{Compiler, ParentOp};
+use oci_spec::runtime::{Mount, Spec};
+use rustix::fs::{AtFlags, Uid};
+use rustix::io::Errno;
+use std::path::Path;
+
+/// What: the cgroup is given away if the container sees it as the root of its
+/// own cgroup namespace, mounted writable.
+pub fn plan_owner(
+    spec: &Spec,
+    clone: &CloneSet,
+    maps: Option<&IdMaps>,
+    user: u32,
+    compiler: &mut Compiler,
+) {
+    let is_writable = |mount: &Mount| {
+        mount.destination() == Path::new("/sys/fs/cgroup")
+            && mount.source().as_deref() == Some(Path::new("cgroup"))
+            && !mount.options().iter().flatten().any(|option| option == "ro")
+    };
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    // Whom a joined user namespace maps is not known here.
+    if !clone.is_new(Kind::Cgroup) || clone.has_user_namespace() != maps.is_some() {
+        return;
+    }
+    let owner = maps.map_or(Some(user), |maps| to_host(&maps.uids, user));
+    if let (Some(index), Some(owner @ 1..)) = (mounts.iter().position(is_writable), owner) {
+        compiler.parent_at(format!("/mounts/{index}"), ParentOp::OwnCgroup(owner));
+    }
+}
+
+/// The kernel's list of files that may be given away.
+const LIST: &str = "/sys/kernel/cgroup/delegate";
+
+/// For kernels without that list.
+const FILES: &str = "cgroup.procs\ncgroup.subtree_control\ncgroup.threads\n";
+
+impl CgroupDir {
+    /// How: changes the owner of the directory, and of no file in it that would
+    /// raise the cgroup's own limits.
+    pub fn give_to(&self, user: u32) -> Result<()> {
+        let list = std::fs::read_to_string(LIST).unwrap_or_else(|_| FILES.to_owned());
+        let change = |file: &str, flags| {
+            let owner = Some(Uid::from_raw(user));
+            match rustix::fs::chownat(self, file, owner, None, flags) {
+                Err(Errno::NOENT) if !file.is_empty() => Ok(()),
+                changed => changed.os(|| format!("cannot give cgroup/{file} to user {user}")),
+            }
+        };
+        change("", AtFlags::EMPTY_PATH)?;
+        let files = list.lines().map(str::trim).filter(|file| !file.is_empty());
+        for file in files {
+            if file.contains('/') {
+                return Err(Error::new(format!(
+                    "{LIST} lists {file}, which is no file of a cgroup"
+                )));
+            }
+            change(file, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! `hako update`: other limits for a container.
+
+use super::{Container, LOCK_TIMEOUT, Session};
+use crate::cgroups::{CgroupDir, Devices, Driver, Need, Setting, Table, missing_controller};
+use crate::cli;
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::resctrl;
+use crate::state::Status;
+use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
+use std::io::Read;
+use std::path::Path;
+
+/// Changes the limits that are given, and no others. If one cannot be changed,
+/// none is.
+pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
+    let resources = match &args.resources {
+        Some(file) => read_resources(session, file)?,
+        None => resources_of(session, args),
+    };
+    let container = session.container(&args.id)?;
+    let _lock = container.directory.lock(LOCK_TIMEOUT)?;
+    if matches!(container.status(), Status::Stopped | Status::Creating) {
+        return Err(Error::new("container not running"));
+    }
+    let host = Host::probe()?;
+    let cgroup = container.record.cgroup.open()?;
+    let table = Table::new(&resources, &cgroup.current(), "");
+    let mut faults = table.faults;
+    let devices = plan_devices(&resources, &host, &mut faults);
+    let settings = available(table.settings, &host, &mut faults);
+    if let Some(error) = Error::all(faults.into_iter().map(name_field).collect()) {
+        return Err(error);
+    }
+    for warning in table.warnings {
+        session.report.warning(warning.trim_start_matches('/').to_owned());
+    }
+    enable_controllers(&container, &cgroup, &settings).map_err(name_field)?;
+    apply(&cgroup, &settings)?;
+    update_unit(&container, &cgroup, &settings, devices.as_ref())?;
+    devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices))?;
+    update_resctrl(&container, args, &host)
+}
+
+fn update_resctrl(container: &Container, args: &cli::Update, host: &Host) -> Result<()> {
+    let lines: Vec<String> =
+        [&args.l3_cache_schema, &args.mem_bw_schema].into_iter().flatten().cloned().collect();
+    if lines.is_empty() || args.resources.is_some() {
+        return Ok(());
+    }
+    let Some(hierarchy) = host.resctrl() else {
+        return Err(Error::new(format!("resctrl is not mounted at {}", resctrl::MOUNT_POINT)));
+    };
+    let mut record = container.record.clone();
+    let pid = record.init.map_or(0, |init| init.pid);
+    let group =
+        resctrl::Record::update(record.resctrl.as_ref(), &lines, hierarchy, &container.id, pid)?;
+    record.resctrl = Some(group);
+    container.directory.save(&record)
+}
+
+/// Rules are replaced only if there are any in the update: what others have
+/// allowed meanwhile would be lost.
+fn plan_devices(
+    resources: &LinuxResources,
+    host: &Host,
+    faults: &mut Vec<Error>,
+) -> Option<Devices> {
+    let rules = resources.devices().as_deref().filter(|rules| !rules.is_empty())?;
+    let (devices, wrong) = Devices::new(rules);
+    faults
+        .extend(wrong.into_iter().map(|(index, fault)| fault.below(&format!("/devices/{index}"))));
+    host.is_in_initial_user_namespace().then_some(devices)
+}
+
+/// What the hierarchy has controllers for; where it has none, only what a
+/// cgroup has anyway may be asked for.
+fn available(settings: Vec<Setting>, host: &Host, faults: &mut Vec<Error>) -> Vec<Setting> {
+    let mut kept = Vec::new();
+    for setting in settings {
+        match missing_controller(&setting, host) {
+            None => kept.push(setting),
+            Some(_) if setting.is_default => {}
+            Some(fault) => faults.push(fault),
+        }
+    }
+    kept
+}
+
+fn enable_controllers(
+    container: &Container,
+    cgroup: &CgroupDir,
+    settings: &[Setting],
+) -> Result<()> {
+    let needs: Vec<Need> = settings.iter().filter_map(Need::of).collect();
+    let wanted: Vec<String> = needs.iter().map(|need| need.controller.clone()).collect();
+    cgroup.enable(&container.record.cgroup.placement, &wanted, &needs)
+}
+
+/// Makes the settings. On a failure those already made are taken back.
+fn apply(cgroup: &CgroupDir, settings: &[Setting]) -> Result<()> {
+    let mut made: Vec<Setting> = Vec::new();
+    for setting in settings {
+        let before = cgroup.present(setting);
+        if let Err(error) = cgroup.set(setting) {
+            for old in made.iter().rev() {
+                let _ = cgroup.set(old);
+            }
+            return Err(name_field(error.at(setting.pointer.clone())));
+        }
+        made.extend(before);
+    }
+    Ok(())
+}
+
+/// systemd sets again what it knows at every reload, and rounds some of it: it
+/// is told, and what was asked for written once more.
+fn update_unit(
+    container: &Container,
+    cgroup: &CgroupDir,
+    settings: &[Setting],
+    devices: Option<&Devices>,
+) -> Result<()> {
+    let Driver::Systemd(unit) = &container.record.cgroup.placement.driver else { return Ok(()) };
+    let mut properties: Vec<_> = settings.iter().flat_map(Setting::properties).collect();
+    properties.extend(devices.into_iter().flat_map(Devices::properties));
+    if properties.is_empty() {
+        return Ok(());
+    }
+    unit.set_properties(&properties)?;
+    apply(cgroup, settings)
+}
+
+/// There is no config.json to point into: the field becomes part of the sentence.
+fn name_field(mut error: Error) -> Error {
+    match error.pointer.take() {
+        Some(pointer) => error.within(pointer.trim_start_matches('/').replace('/', ".")),
+        None => error,
+    }
+}
+
+fn read_resources(session: &Session, file: &Path) -> Result<LinuxResources> {
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        let input = std::io::stdin().take(config::LARGEST);
+        { input }.read_to_end(&mut bytes).os(|| "cannot read standard input")?;
+        bytes
+    } else {
+        config::read(file)?
+    };
+    let parsed = config::parse_resources(&bytes).map_err(name_field)?;
+    for warning in parsed.warnings {
+        session.report.warning(warning);
+    }
+    Ok(parsed.resources)
+}
+
+/// What the options say.
+fn resources_of(session: &Session, args: &cli::Update) -> LinuxResources {
+    let mut memory = LinuxMemory::default();
+    memory.set_limit(args.memory);
+    memory.set_swap(args.memory_swap);
+    memory.set_reservation(args.memory_reservation);
+    let mut cpu = LinuxCpu::default();
+    cpu.set_shares(args.cpu_share);
+    cpu.set_quota(args.cpu_quota);
+    cpu.set_period(args.cpu_period);
+    cpu.set_burst(args.cpu_burst);
+    cpu.set_idle(args.cpu_idle);
+    cpu.set_realtime_period(args.cpu_rt_period);
+    cpu.set_realtime_runtime(args.cpu_rt_runtime);
+    cpu.set_cpus(args.cpuset_cpus.clone());
+    cpu.set_mems(args.cpuset_mems.clone());
+    let mut io = LinuxBlockIo::default();
+    io.set_weight(args.blkio_weight);
+    let mut resources = LinuxResources::default();
+    resources.set_memory(Some(memory)).set_cpu(Some(cpu)).set_block_io(Some(io));
+    resources.set_devices(None);
+    resources.set_pids(args.pids_limit.map(|limit| {
+        let mut pids = LinuxPids::default();
+        pids.set_limit(limit);
+        pids
+    }));
+    let obsolete =
+        [("kernel-memory", &args.kernel_memory), ("kernel-memory-tcp", &args.kernel_memory_tcp)];
+    for (name, _) in obsolete.iter().filter(|(_, value)| value.is_some()) {
+        session.report.warning(format!("--{name} is ignored: the kernel has no such limit"));
+    }
+    resources
+}

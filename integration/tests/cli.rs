@@ -252,3 +252,21 @@ fn a_created_container_does_not_show_the_environment_of_the_caller() {
     let text = String::from_utf8_lossy(&environment);
     assert!(!text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn a_missing_bundle_is_told_as_one() {
+    let hako = Runtime::new();
+    let output = hako.command(&["run", "/no/such/bundle"]).output();
+    output.fails("cannot open bundle /no/such/bundle: no such file or directory");
+}
+
+#[test]
+fn what_needs_no_container_needs_no_state_directory() {
+    let hako = Runtime::new();
+    // An ordinary user without a directory for the files of the session.
+    let user = "unset XDG_RUNTIME_DIR; exec setpriv --reuid 65534 --clear-groups \"$0\" \"$@\"";
+    let features = hako.bare().arg("features").before(user).output().ok().json();
+    assert_eq!(features["ociVersionMin"], "1.0.0");
+    let output = hako.bare().args(["list"]).before(user).output();
+    output.fails("there is no directory for the state of containers");
+}

@@ -125,7 +125,14 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         return Ok(1);
     };
     let inherited = inherited.check()?;
-    let session = Session { root: state_root(&cli.global)?, global: &cli.global, report };
+    // These look at no container, and an ordinary user may have no such directory.
+    let needs_state =
+        !matches!(command, Command::Spec(_) | Command::Explain(_) | Command::Features);
+    let root = match state_root(&cli.global) {
+        Err(error) if needs_state => return Err(error),
+        root => root.unwrap_or_default(),
+    };
+    let session = Session { root, global: &cli.global, report };
     let (verb, id) = name(&command);
     report.debug(&format!("hako {verb} {id}"));
     let status = match &command {

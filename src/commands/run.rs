@@ -87,7 +87,7 @@ fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
     let free = args.create.bundle.bundle.is_none() && args.create.bundle.config.is_none();
     let is_bundle =
         args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
-    if free && is_bundle && target.is_dir() {
+    if free && is_bundle {
         let bundle = std::fs::canonicalize(target)
             .os(|| format!("cannot open bundle {}", target.display()))?;
         let name = bundle

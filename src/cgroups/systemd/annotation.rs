@@ -149,12 +149,13 @@ fn seconds(text: &str) -> Option<u64> {
     const MICROSECONDS: u64 = 1_000_000;
     let text = untyped(text.trim(), INTEGERS);
     let text = untyped(text, &["double", "@d"]);
-    if let Ok(whole) = text.parse::<u64>() {
-        return whole.checked_mul(MICROSECONDS);
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-    let value: f64 = text.parse().ok()?;
-    let value = value * MICROSECONDS as f64;
-    (value.is_finite() && value >= 0.0 && value < u64::MAX as f64).then_some(value as u64)
+    let digits: String = fraction.chars().chain("000000".chars()).take(6).collect();
+    let whole: u64 = whole.parse().ok()?;
+    whole.checked_mul(MICROSECONDS)?.checked_add(digits.parse().ok()?)
 }
 
 fn only(mut list: Vec<String>) -> Option<String> {
@@ -214,6 +215,7 @@ mod tests {
             ("TimeoutStopUSec", " 1000 ", Value::Uint64(1000)),
             ("TimeoutStopSec", "uint64 10", Value::Uint64(10_000_000)),
             ("TimeoutStopSec", "1.5", Value::Uint64(1_500_000)),
+            ("TimeoutStopSec", "double 0.0000019", Value::Uint64(1)),
             ("RuntimeMaxSec", "3", Value::Uint64(3_000_000)),
             ("DefaultDependencies", "true", Value::Bool(true)),
             ("SendSIGHUP", "boolean false", Value::Bool(false)),
@@ -239,6 +241,8 @@ mod tests {
             ("TimeoutStopUSec", "'10s'"),
             ("TimeoutStopSec", "-1"),
             ("TimeoutStopSec", "inf"),
+            ("TimeoutStopSec", "1.x"),
+            ("TimeoutStopSec", "1e3"),
             ("TimeoutStopSec", "NaN"),
             ("TimeoutStopSec", "18446744073709551615"),
             ("DefaultDependencies", "yes"),

@@ -155,7 +155,8 @@ impl Manager {
         self.call("ResetFailedUnit", "s", body)
     }
 
-    /// Changes properties of a unit, until it ends.
+    /// Changes properties of a unit, until it ends, and waits until they hold:
+    /// systemd writes them to the cgroup before it looks at another message.
     pub fn set_properties(&mut self, unit: &str, list: &[Property]) -> Result<()> {
         self.bus.start_exchange();
         let mut body = Writer::default();
@@ -163,7 +164,7 @@ impl Manager {
         body.boolean(true);
         properties(&mut body, &self.known(list)?);
         self.call("SetUnitProperties", "sba(sv)", body)?;
-        Ok(())
+        self.version().map(drop)
     }
 
     /// The cgroup below which the manager keeps all its units.

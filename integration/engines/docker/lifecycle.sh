@@ -96,7 +96,7 @@ case_attach() {
 6'
 }
 case_logs() {
-    keep box sh -c 'echo out; echo err >&2; echo last'
+    keep box sh -c 'echo out; echo err >&2; sleep 0.5; echo last'
     docker wait job
     is "$(docker logs job 2>/dev/null)" 'out
 last'

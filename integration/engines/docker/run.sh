@@ -125,7 +125,8 @@ case_device_rules() {
     run --device-cgroup-rule 'c 1:7 rwm' box sh -c 'mknod /dev/again c 1 7 && head -c 1 /dev/again >/dev/null'
 }
 case_devices_by_default() {
-    is "$(run box sh -c 'cd /dev; echo $(ls)')" \
+    # crun adds a link to the kernel's memory.
+    is "$(run box sh -c 'cd /dev; echo $(ls | grep -v core)')" \
         'fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero'
 }
 case_init() {

@@ -3,7 +3,12 @@
 
 begin_theme() { docker swarm init --advertise-addr 127.0.0.1; }
 end_theme() { docker swarm leave --force; }
-tidy() { docker service ls --quiet | xargs --no-run-if-empty docker service rm; }
+tidy() {
+    docker service ls --quiet | xargs --no-run-if-empty docker service rm
+    # Tasks end after their service.
+    eventually no_containers
+}
+no_containers() { [ -z "$(docker ps --all --quiet)" ]; }
 
 service() { docker service create --detach --name it --init --restart-delay 0s "$@" >/dev/null; }
 replicas() { docker service ls --format '{{.Replicas}}'; }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The words that cases are written in. For sourcing.
 
-fail() { echo "$*" >&2 && exit 1; }
+fail() { echo "${*//$'\n'/ }" >&2 && exit 1; }
 # The case cannot be judged here, for a reason that was found out, not assumed.
 skip() { echo "$*" >&2 && exit 77; }
 
@@ -10,6 +10,8 @@ is() { [ "$1" = "$2" ] || fail "expected '$2', got '$1'"; }
 # has TEXT PART, lacks TEXT PART
 has() { [[ $1 == *"$2"* ]] || fail "expected '$2' in '$1'"; }
 lacks() { [[ $1 != *"$2"* ]] || fail "expected no '$2' in '$1'"; }
+# tells TEXT PART: has, but for capital letters; for what no engine compares.
+tells() { has "${1,,}" "${2,,}"; }
 
 # exits CODE COMMAND...: its exit code; its output, of both kinds, is the output.
 exits() {

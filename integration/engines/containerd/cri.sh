@@ -237,7 +237,7 @@ case_update_of_limits() {
 case_missing_program() {
     pod
     create_container unused '.command = ["/missing"]'
-    has "$(cri StartContainer "$(by_id container_id "$container")" 2>&1 || true)" 'no such file or directory'
+    tells "$(cri StartContainer "$(by_id container_id "$container")" 2>&1 || true)" 'no such file or directory'
 }
 case_nothing_is_left() {
     is "$(find /run/containerd/runc/k8s.io -mindepth 1 -maxdepth 1 -name "[!.]*" 2>/dev/null)" ''

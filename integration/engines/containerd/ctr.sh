@@ -108,7 +108,7 @@ case_no_pivot() { is "$(box --no-pivot -- echo moved 2>&1)" moved; }
 case_uidmap() {
     is "$(box --uidmap 0:300000:65536 --gidmap 0:300000:65536 --snapshotter native -- sh -c 'echo $(cat /proc/self/uid_map)')" '0 300000 65536'
 }
-case_missing_program() { has "$(exits 1 box -- /missing)" 'no such file or directory'; }
+case_missing_program() { tells "$(exits 1 box -- /missing)" 'no such file or directory'; }
 case_memory_limit() {
     needs_controllers memory
     keep --memory-limit 33554432 -- sleep 60

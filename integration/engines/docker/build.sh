@@ -72,7 +72,7 @@ case_buildkit_every_instruction() { every_instruction; }
 case_buildkit_cache() { cached CACHED; }
 case_buildkit_failing_step() { has "$(exits 1 build <<<'FROM box
 RUN echo told && exit 7')" 'exit code: 7'; }
-case_buildkit_missing_program() { has "$(exits 1 build <<<'FROM box
+case_buildkit_missing_program() { tells "$(exits 1 build <<<'FROM box
 RUN ["/missing"]')" 'no such file or directory'; }
 case_buildkit_mounts() {
     echo secret >secret

@@ -10,13 +10,13 @@ case_127_missing_in_path() { has "$(exits 127 run box no-such-program)" 'executa
 case_missing_interpreter() {
     docker create --name job box /script
     printf '#!/no/such/interpreter\n' >script && chmod +x script && docker cp script job:/script
-    has "$(docker start --attach job 2>&1 || true)" 'no such file or directory'
+    tells "$(docker start --attach job 2>&1 || true)" 'no such file or directory'
     [ "$(state ExitCode)" != 0 ] || fail 'it succeeds'
 }
 case_exec_format() {
     docker create --name job box /garbage
     echo 'MZ garbage' >garbage && chmod +x garbage && docker cp garbage job:/garbage
-    has "$(docker start --attach job 2>&1 || true)" 'exec format error'
+    tells "$(docker start --attach job 2>&1 || true)" 'exec format error'
 }
 case_mount_over_a_file() { has "$(exits 127 run --volume "$PWD:/etc/passwd" box true || exits 125 true)" 'directory'; }
 case_a_failure_leaves_nothing() {

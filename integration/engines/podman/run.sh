@@ -11,7 +11,7 @@ case_much_output_is_whole() { is "$(run box seq 100000 | md5sum)" "$(seq 100000 
 case_exit_125() { exits 125 run --no-such-option box true; }
 case_exit_126() { has "$(exits 126 run box /etc/passwd)" 'permission denied'; }
 case_exit_127() {
-    has "$(exits 127 run box /missing)" 'no such file or directory'
+    tells "$(exits 127 run box /missing)" 'no such file or directory'
     exits 127 run box missing
 }
 case_env_workdir_user() {

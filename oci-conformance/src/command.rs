@@ -204,24 +204,29 @@ mod tests {
     use super::*;
     use std::time::Instant;
 
-    fn command(name: &str, limit: Duration) -> Command {
-        let dir = std::env::temp_dir().join(format!("oci-conformance-unit-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Command::new(Path::new("/bin/sh"), &[], dir.join(name), limit)
+    /// What `sh -c SCRIPT` does as a command with this limit.
+    fn outcome(name: &str, script: &str, limit: Duration) -> Result<Output, Stop> {
+        let name = format!("oci-conformance-{}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        let command = Command::new(Path::new("/bin/sh"), &[], dir.join("io"), limit);
+        let outcome = command.args(&["-c", script]).output();
+        fs::remove_dir_all(dir).unwrap();
+        outcome
     }
 
     #[test]
     fn a_command_that_hangs_costs_its_limit() {
         let begin = Instant::now();
-        let stop = command("hangs", Duration::from_millis(50)).args(&["-c", "sleep 5"]).output();
-        assert!(matches!(stop.unwrap_err(), Stop::Fail { got, .. } if got.starts_with("it hangs")));
-        assert!(begin.elapsed() < Duration::from_secs(2));
+        let stop = outcome("hangs", "sleep 5", Duration::from_millis(50)).unwrap_err();
+        assert!(matches!(stop, Stop::Fail { got, .. } if got.starts_with("it hangs")));
+        assert!(begin.elapsed() < Duration::from_secs(3));
     }
 
     #[test]
     fn an_ending_is_one_line() {
-        let command = command("fails", Duration::from_secs(5));
-        let output = command.args(&["-c", "echo first >&2; echo last >&2; exit 3"]).output();
-        assert_eq!(output.unwrap().ending(), "exit code 3: first / last");
+        let script = "echo first >&2; echo last >&2; exit 3";
+        let output = outcome("fails", script, Duration::from_secs(5)).unwrap();
+        assert_eq!(output.ending(), "exit code 3: first / last");
     }
 }

@@ -1,0 +1,97 @@
+//! The suite against runtimes that misbehave: what it says of them, and that it survives them.
+//!
+//! They need root, so they are run with `--ignored`.
+
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+/// A runtime that is a shell script.
+struct Fake(PathBuf);
+
+impl Fake {
+    fn new(name: &str, script: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("oci-fake-{}-{name}", std::process::id()));
+        let version = "[ \"$1\" != --version ] || { echo fake version 1; exit; }";
+        fs::write(&path, format!("#!/bin/sh\n{version}\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(path)
+    }
+
+    /// Runs the cases with this in their id.
+    fn suite(&self, filter: &str) -> Output {
+        let mut suite = Command::new(env!("CARGO_BIN_EXE_oci-conformance"));
+        suite.args(["--timeout", "1", "--format", "json", "--filter", filter, "--runtime"]);
+        suite.arg(&self.0).output().unwrap()
+    }
+
+    /// The record of one case.
+    fn record(&self, case: &str) -> Value {
+        let results: Value = serde_json::from_slice(&self.suite(case).stdout).unwrap();
+        let records = results["columns"][0]["records"].as_array().unwrap();
+        records.iter().find(|record| record["id"] == case).unwrap().clone()
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn one_that_does_nothing_fails() {
+    let fake = Fake::new("nothing", "exit 0");
+    let output = fake.suite("lifecycle.create");
+    assert_eq!(output.status.code(), Some(1));
+    let record = fake.record("lifecycle.create");
+    assert_eq!(record["outcome"], "fail");
+    assert_eq!(text(&record["expected"]), "the pid of the container in --pid-file");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn one_that_hangs_costs_its_timeout() {
+    let fake = Fake::new("hangs", "exec sleep 1000");
+    let begin = Instant::now();
+    let record = fake.record("lifecycle.create");
+    assert!(text(&record["got"]).starts_with("it hangs"), "{record}");
+    assert_eq!(record["left"], serde_json::json!([]));
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn one_that_kills_everything_kills_nothing_outside() {
+    let mut witness = Command::new("sleep").arg("60").spawn().unwrap();
+    let fake = Fake::new("kills", "kill -9 -1; kill -9 1; kill -9 $$");
+    let record = fake.record("lifecycle.create");
+    assert_eq!(record["outcome"], "fail", "{record}");
+    assert!(witness.try_wait().unwrap().is_none(), "a process outside was killed");
+    witness.kill().unwrap();
+    witness.wait().unwrap();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_one_leaves_is_named_and_gone() {
+    let script = "case \"$*\" in\n*create*)\n  sleep 1000 </dev/null >/dev/null 2>&1 &\n  \
+                  mkdir /sys/fs/cgroup/litter\n  mount -t tmpfs tmpfs /mnt\n  ;;\nesac\nexit 1";
+    let fake = Fake::new("litters", script);
+    let record = fake.record("lifecycle.impossible-environment");
+    assert_eq!(record["outcome"], "pass", "{record}");
+    let left = record["left"].to_string();
+    for what in ["(sleep)", "cgroup /sys/fs/cgroup/litter", "mount /mnt"] {
+        assert!(left.contains(what), "{what} is not in {left}");
+    }
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(" /mnt "), "the mount has reached the host");
+}

@@ -2,6 +2,9 @@
 //!
 //! They need root, so they are run with `--ignored`.
 
+// All of it is tests, also what is not marked as one.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

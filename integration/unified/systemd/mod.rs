@@ -4,6 +4,7 @@ mod bus;
 mod limits;
 mod placing;
 mod properties;
+mod update;
 mod user;
 
 use hako_integration::Bundle;

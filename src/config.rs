@@ -83,7 +83,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
     std::fs::File::from(fd)
-        .take(LARGEST)
+        .take(stat.st_size as u64)
         .read_to_end(&mut bytes)
         .os(|| format!("cannot read {shown}"))?;
     Ok(bytes)

@@ -55,7 +55,8 @@ impl Foreground {
         let signals = SignalFd::with_flags(&all, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .os(|| "cannot make a signalfd")?;
         if subreaper {
-            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            // Any pid means "yes".
+            rustix::process::set_child_subreaper(Some(Pid::INIT))
                 .os(|| "cannot become a subreaper")?;
         }
         Ok(Self { signals })

@@ -337,7 +337,7 @@ impl Parent<'_> {
     fn make_scope(&self, scope: &Scope) -> Result<()> {
         let cgroup = self.placed.place(scope, self.spawned.pid)?;
         let plan = self.plan;
-        cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
+        cgroup.enable(&plan.cgroup, None, &plan.controllers, &plan.needed_controllers())?;
         self.cgroup.set(cgroup).map_err(|_| Error::new("init is placed already"))
     }
 
@@ -377,13 +377,18 @@ impl Spawned {
         )
     }
 
-    /// Waits until execve(2) has closed the connection.
+    /// Waits until execve(2) has closed the connection. A seccomp filter, if it
+    /// is loaded, may have ended the process instead.
     ///
     /// # Errors
     /// Init's own account of why the program could not be executed.
-    pub fn wait_for_execution(&self) -> Result<()> {
+    pub fn wait_for_execution(&self, is_filtered: bool) -> Result<()> {
         wait_for_execution(&self.socket)?;
-        if is_unexecuted(self.pid) { Err(self.explain_end(UNEXECUTED)) } else { Ok(()) }
+        if is_filtered && is_unexecuted(self.pid) {
+            Err(self.explain_end(UNEXECUTED))
+        } else {
+            Ok(())
+        }
     }
 
     fn cross_bridge(self) -> Result<Spawned> {

@@ -13,7 +13,6 @@ use crate::namespaces::Entry;
 use crate::plan::Identity;
 use crate::process::Process;
 use crate::resctrl;
-use crate::seccomp;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -322,12 +321,13 @@ impl StateDir {
 
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
-        for name in [CGROUP, UNIT, seccomp::FILTER, FILE] {
+        for name in [CGROUP, FILE] {
             let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
         }
         match rustix::fs::rmdir(&self.path) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            // A gate that nobody went through, or a record half written.
+            // A filter, a unit, a gate that nobody went through, or a record half
+            // written.
             Err(_) => std::fs::remove_dir_all(&self.path)
                 .os(|| format!("cannot remove state directory {}", self.path.display())),
         }

@@ -36,19 +36,33 @@ struct Refusal {
 impl CgroupDir {
     /// Enables `wanted` controllers downwards, from the root of the hierarchy
     /// to this cgroup. Engines and their tools read the accounting of all, so
-    /// all are wanted; only those that a limit needs must be there.
-    pub fn enable(&self, placement: &Placement, wanted: &[String], needed: &[Need]) -> Result<()> {
+    /// all are wanted; only those that a limit needs must be there. `fresh` is
+    /// the topmost directory that was made just now: those from there on have
+    /// neither controllers for their children nor processes.
+    pub fn enable(
+        &self,
+        placement: &Placement,
+        fresh: Option<&Path>,
+        wanted: &[String],
+        needed: &[Need],
+    ) -> Result<()> {
+        let path = placement.directory();
         let mut missing = wanted.to_vec();
-        self.forget_present(&mut missing)?;
+        if fresh.is_none_or(|fresh| fresh == path) {
+            self.forget_present(&mut missing)?;
+        }
         if missing.is_empty() {
             return Ok(());
         }
-        let path = placement.directory();
         let mut ancestors = vec![placement.hierarchy.as_path()];
         ancestors.extend(ancestors_below(&placement.hierarchy, &path));
         let mut refusals = Vec::new();
         for ancestor in ancestors {
-            enable_below(ancestor, &missing, &mut refusals);
+            let is_fresh = fresh.is_some_and(|fresh| ancestor.starts_with(fresh));
+            enable_below(ancestor, is_fresh, &missing, &mut refusals);
+        }
+        if needed.is_empty() {
+            return Ok(());
         }
         self.forget_present(&mut missing)?;
         let Some(need) = needed.iter().find(|need| missing.contains(&need.controller)) else {
@@ -178,21 +192,21 @@ fn read_at(directory: impl AsFd, file: impl AsRef<Path>) -> Result<String> {
 
 /// Enables what `directory` can give to its children, one by one, so that a
 /// refused one does not hold up the others.
-fn enable_below(directory: &Path, wanted: &[String], refusals: &mut Vec<Refusal>) {
-    let list = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
-    let (available, enabled) = (list("cgroup.controllers"), list("cgroup.subtree_control"));
-    let has = |list: &str, name: &str| list.split_whitespace().any(|word| word == name);
+fn enable_below(directory: &Path, is_fresh: bool, wanted: &[String], refusals: &mut Vec<Refusal>) {
     let control = directory.join("cgroup.subtree_control");
-    let busy = is_busy(directory);
-    for name in wanted.iter().filter(|name| !has(&enabled, name)) {
-        let refused = match has(&available, name) {
-            false => Some(None),
-            true if busy => Some(Some(Errno::BUSY)),
-            true => std::fs::write(&control, format!("+{name}"))
-                .err()
-                .map(|error| Some(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+    let enabled = if is_fresh { String::new() } else { read_at(CWD, &control).unwrap_or_default() };
+    let has = |name: &String| enabled.split_whitespace().any(|word| word == name);
+    let missing: Vec<&String> = wanted.iter().filter(|name| !has(name)).collect();
+    let busy = !missing.is_empty() && !is_fresh && is_busy(directory);
+    for name in missing {
+        let written = match busy {
+            true => Err(Errno::BUSY),
+            false => std::fs::write(&control, format!("+{name}"))
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         };
-        if let Some(errno) = refused {
+        if let Err(errno) = written {
+            // ENOENT: it has not got the controller itself.
+            let errno = (errno != Errno::NOENT).then_some(errno);
             let (controller, directory) = (name.clone(), directory.to_owned());
             refusals.push(Refusal { controller, directory, errno });
         }

@@ -277,15 +277,15 @@ fn give_back(path: &Path) {
 fn write_kill(path: &Path) -> Result<()> {
     let file = path.join("cgroup.kill");
     match std::fs::write(&file, "1") {
-        Err(error) if is_gone(&error) && !path.exists() => Ok(()),
+        Err(error) if is_gone(error.raw_os_error()) && !path.exists() => Ok(()),
         result => result.os(|| format!("cannot write {}", file.display())),
     }
 }
 
 /// systemd removes a cgroup of its own as soon as it is empty. Files of it that
 /// are still open are dead then.
-pub(super) fn is_gone(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+pub(super) fn is_gone(errno: Option<i32>) -> bool {
+    matches!(errno, Some(libc::ENOENT | libc::ENODEV))
 }
 
 /// Kills everything in the cgroup and waits until it is gone.

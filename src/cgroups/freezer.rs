@@ -67,11 +67,14 @@ impl CgroupDir {
     /// gone. Every change of the file raises POLLPRI.
     pub(super) fn await_event(&self, line: &str) -> Result<bool> {
         let message = || "cannot read cgroup.events";
-        let mut events = File::from(self.open_file("cgroup.events")?);
+        let mut events = match self.open_file("cgroup.events") {
+            Err(error) if is_gone(error.errno) => return Ok(true),
+            opened => File::from(opened?),
+        };
         loop {
             let mut text = String::new();
             let read = events.rewind().and_then(|()| events.read_to_string(&mut text));
-            if matches!(&read, Err(error) if is_gone(error)) {
+            if matches!(&read, Err(error) if is_gone(error.raw_os_error())) {
                 return Ok(true);
             }
             read.os(message)?;

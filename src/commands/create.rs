@@ -264,7 +264,8 @@ impl Rollback<'_> {
             }
         })?;
         if let Some(cgroup) = &cgroup {
-            cgroup.enable(&plan.cgroup, &plan.controllers, &plan.needed_controllers())?;
+            let fresh = self.cgroup.made.as_deref();
+            cgroup.enable(&plan.cgroup, fresh, &plan.controllers, &plan.needed_controllers())?;
         }
         Ok(cgroup)
     }

@@ -45,7 +45,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
         pidfd_socket: pidfd_socket.as_ref(),
     }
     .serve()
-    .and_then(|served| spawned.wait_for_execution().map(|()| served));
+    .and_then(|served| spawned.wait_for_execution(plan.process.seccomp.is_some()).map(|()| served));
     let served = executed.map_err(|error| {
         spawned.kill();
         if let Some(file) = &args.channels.pid_file {

@@ -1,6 +1,6 @@
 //! `hako explain`: the plan, and nothing done.
 
-use super::state::print_json;
+use super::state::{print, print_json};
 use super::{Session, create};
 use crate::cli::{self, ExplainFormat};
 use crate::error::Result;
@@ -9,10 +9,7 @@ use crate::error::Result;
 pub fn run(session: &Session, args: &cli::Explain) -> Result<()> {
     let plan = create::compile(session, &args.id, &args.bundle, false)?;
     match args.format {
-        ExplainFormat::Text => {
-            print!("{plan}");
-            Ok(())
-        }
+        ExplainFormat::Text => print(&plan.to_string()),
         ExplainFormat::Json => print_json(&plan),
     }
 }

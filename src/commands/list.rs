@@ -1,11 +1,10 @@
 //! `hako list`: all containers.
 
-use super::state::{Shown, print_json};
+use super::state::{Shown, print, print_json};
 use super::{Container, Session};
 use crate::cli::{self, ListFormat};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::state;
-use std::io::Write;
 
 /// Prints all containers. A damaged one is a warning, and the others are shown.
 pub fn run(session: &Session, args: &cli::List) -> Result<()> {
@@ -32,10 +31,6 @@ pub fn run(session: &Session, args: &cli::List) -> Result<()> {
         ListFormat::Json => print_json(&shown),
         ListFormat::Table => print(&table(&shown)),
     }
-}
-
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().write_all(text.as_bytes()).os(|| "cannot write to standard output")
 }
 
 /// Columns as wide as their widest cell.

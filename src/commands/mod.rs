@@ -117,8 +117,7 @@ pub fn failure_status(command: Option<&Command>) -> u8 {
 /// Runs the command. Returns the exit status: 0, or the container's.
 pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
     if cli.version {
-        version::print();
-        return Ok(0);
+        return version::run().map(|()| 0);
     }
     let Some(command) = cli.command else {
         Cli::command().print_help().os(|| "cannot print the help")?;

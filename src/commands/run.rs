@@ -27,7 +27,9 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         record: created.record,
     };
     let spawned = created.spawned;
-    let started = spawned.wait_for_execution().and_then(|()| start::run_poststart(&container));
+    let is_filtered = container.record.process.seccomp.is_some();
+    let started =
+        spawned.wait_for_execution(is_filtered).and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
         created.served.give_interfaces_back();
         let error = blame_limit(error, &container);
@@ -86,8 +88,8 @@ fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
     let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
     let free = args.create.bundle.bundle.is_none() && args.create.bundle.config.is_none();
     let is_bundle =
-        args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
-    if free && is_bundle {
+        || args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
+    if free && is_bundle() {
         let bundle = std::fs::canonicalize(target)
             .os(|| format!("cannot open bundle {}", target.display()))?;
         let name = bundle

@@ -79,5 +79,10 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::new(format!("cannot encode: {error}")))?;
     text.push('\n');
+    print(&text)
+}
+
+/// Prints text; a reader that has gone away is a failure, not a panic.
+pub fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).os(|| "cannot write to standard output")
 }

@@ -95,7 +95,7 @@ fn enable_controllers(
 ) -> Result<()> {
     let needs: Vec<Need> = settings.iter().filter_map(Need::of).collect();
     let wanted: Vec<String> = needs.iter().map(|need| need.controller.clone()).collect();
-    cgroup.enable(&container.record.cgroup.placement, &wanted, &needs)
+    cgroup.enable(&container.record.cgroup.placement, None, &wanted, &needs)
 }
 
 /// Makes the settings. On a failure those already made are taken back.

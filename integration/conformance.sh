@@ -61,6 +61,7 @@ LIST
     "$suite" "$@" --format markdown >"$table" || [ $? = 1 ]
     {
         printf '# Conformance\n\nhako beside its peers in the [conformance suite](../oci-conformance/README.md). '
+        # shellcheck disable=SC2016 # Markdown
         printf 'Written by `make conformance-table`.\n\n'
         cat "$table"
     } >docs/conformance.md

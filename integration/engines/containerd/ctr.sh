@@ -66,7 +66,7 @@ case_cgroup() { has "$(box --cgroup /mine/box -- cat /proc/self/cgroup)" 0::/; }
 case_device() { box --device /dev/kmsg -- test -c /dev/kmsg; }
 case_terminal() {
     exits 3 "$engines/terminal.py" "ctr run --rm --tty --runc-binary $binary $image tty sh" \
-        'see # ' 'size 33x77' 'type sleep 1; stty size\r' 'see 33 77' 'type exit 3\r'
+        'see # ' 'type sleep 2; echo re""ady\r' 'see ready' 'size 33x77' 'type sleep 1; stty size\r' 'see 33 77' 'type exit 3\r'
 }
 case_tasks() {
     keep -- sleep 60

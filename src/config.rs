@@ -3,10 +3,13 @@
 
 mod locate;
 mod required;
+mod spec;
+
+pub use spec::{ExecCpuAffinity, Process, Spec};
 
 use crate::error::{Context, Error, Result};
 use crate::plan::closest;
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::LinuxResources;
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -100,9 +103,9 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
         Ok(spec) => (spec, Vec::new()),
         Err(error) => tolerate(bytes, &error, &mut unknown)?,
     };
-    if spec.linux().is_none() {
+    if spec.linux.is_none() {
         // The type's own default is full of settings nobody asked for.
-        spec.set_linux(serde_json::from_str("{}").ok());
+        spec.linux = serde_json::from_str("{}").ok();
     }
     warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(path)));
     if unknown.len() > MANY {
@@ -111,7 +114,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
     let missing = required::missing(bytes);
     if missing.pids_limit
         && let Some(resources) =
-            spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut())
+            spec.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut())
     {
         resources.set_pids(None);
     }
@@ -179,10 +182,6 @@ fn tolerate(
     let mut warnings = Vec::new();
     drop_unknown_capabilities(&mut document, &mut warnings);
     rename_scheduler_flags(&mut document);
-    // The specification has no required field in `user`.
-    if let Some(process) = document.pointer_mut("/process").and_then(Value::as_object_mut) {
-        process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
-    }
     let repaired = document.to_string().into_bytes();
     deserialize(&repaired, unknown)
         .map(|spec| (spec, warnings))

@@ -2,10 +2,11 @@
 //! (config-linux.md, "Cgroup ownership").
 
 use super::CgroupDir;
+use crate::config::Spec;
 use crate::error::{Context, Error, Result};
 use crate::namespaces::{CloneSet, IdMaps, Kind, to_host};
 use crate::plan::{Compiler, ParentOp};
-use oci_spec::runtime::{Mount, Spec};
+use oci_spec::runtime::Mount;
 use rustix::fs::{AtFlags, Uid};
 use rustix::io::Errno;
 use std::path::Path;
@@ -24,7 +25,7 @@ pub fn plan_owner(
             && mount.source().as_deref() == Some(Path::new("cgroup"))
             && !mount.options().iter().flatten().any(|option| option == "ro")
     };
-    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let mounts = spec.mounts.as_deref().unwrap_or_default();
     // Whom a joined user namespace maps is not known here.
     if !clone.is_new(Kind::Cgroup) || clone.has_user_namespace() != maps.is_some() {
         return;

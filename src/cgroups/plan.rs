@@ -3,10 +3,11 @@
 use super::devices::Devices;
 use super::resources::{Current, Setting, Table};
 use super::systemd::{self, Unit};
+use crate::config::Spec;
 use crate::error::Error;
 use crate::host::Host;
 use crate::plan::{Compiler, ParentOp};
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};

@@ -1,9 +1,10 @@
 //! Host name, domain name and kernel parameters: what namespaces hold.
 
 use super::plan::{CloneSet, Kind, Op};
+use crate::config::Spec;
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, needs_namespace};
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use std::collections::BTreeMap;
 
 /// Longest name the kernel takes (uname(2)).
@@ -11,8 +12,8 @@ const LONGEST_NAME: usize = 64;
 
 /// `hostname`, `domainname` and `linux.sysctl`.
 pub fn plan_names(spec: &Spec, linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) {
-    plan_name(spec.hostname().as_deref(), "hostname", Op::Hostname, clone, compiler);
-    plan_name(spec.domainname().as_deref(), "domainname", Op::Domainname, clone, compiler);
+    plan_name(spec.hostname.as_deref(), "hostname", Op::Hostname, clone, compiler);
+    plan_name(spec.domainname.as_deref(), "domainname", Op::Domainname, clone, compiler);
     let sysctls: BTreeMap<_, _> = linux.sysctl().iter().flatten().collect();
     for (key, value) in sysctls {
         plan_sysctl(key, value, clone, compiler);

@@ -2,6 +2,7 @@
 
 use super::{ChildOp, Identity, ParentOp, Plan, Step};
 use crate::cgroups;
+use crate::config::Spec;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Kind as HookKind};
 use crate::host::Host;
@@ -12,7 +13,7 @@ use crate::resctrl;
 use crate::rootfs;
 use crate::seccomp;
 use crate::terminal;
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use std::path::PathBuf;
 
 /// What the command line adds to the configuration.
@@ -147,9 +148,9 @@ impl<'a> Compiler<'a> {
 /// All faults of the configuration at once, each with its JSON pointer.
 pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let mut compiler = Compiler::new(host, options);
-    check_version(spec.version(), &mut compiler);
+    check_version(&spec.oci_version, &mut compiler);
     let identity = plan_identity(spec, &mut compiler);
-    let Some(linux) = spec.linux() else {
+    let Some(linux) = &spec.linux else {
         return Err(Error::new("linux is missing").at("/linux"));
     };
     process::plan_selinux(linux.mount_label().as_deref(), "/linux/mountLabel", &mut compiler);
@@ -158,8 +159,8 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     compiler.user_namespace = clone.has_user_namespace();
     let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
     let cgroup = cgroups::plan(spec, linux, &mut compiler);
-    let hooks = hooks::plan(spec.hooks().as_ref(), &mut compiler);
-    let mut process = match spec.process() {
+    let hooks = hooks::plan(spec.hooks.as_ref(), &mut compiler);
+    let mut process = match &spec.process {
         Some(process) => process::plan_process(spec, process, &mut compiler),
         None => process::plan_no_process(&mut compiler),
     };
@@ -287,14 +288,14 @@ pub(super) fn plan_start(
 }
 
 fn plan_identity(spec: &Spec, compiler: &mut Compiler) -> Identity {
-    let annotations = spec.annotations().clone().unwrap_or_default();
+    let annotations = spec.annotations.clone().unwrap_or_default();
     if annotations.contains_key("") {
         compiler.fault(Error::new("an annotation has an empty key").at("/annotations"));
     }
     Identity {
         id: compiler.options.id.clone(),
         bundle: compiler.options.bundle.clone(),
-        oci_version: spec.version().clone(),
+        oci_version: spec.oci_version.clone(),
         annotations: annotations.into_iter().collect(),
     }
 }

@@ -3,9 +3,9 @@
 
 use super::capabilities;
 use super::plan::{Process, plan_process};
+use crate::config::Spec;
 use crate::error::Error;
 use crate::plan::Compiler;
-use oci_spec::runtime::Spec;
 use std::path::PathBuf;
 
 /// What a command line changes of the container's process.
@@ -77,31 +77,31 @@ fn set_variable(env: &mut Vec<String>, variable: &str, compiler: &mut Compiler) 
 
 /// The process that a document describes; what it leaves out is inherited.
 pub fn plan_described(base: &Process, document: &Spec, compiler: &mut Compiler) -> Process {
-    let Some(described) = document.process() else {
+    let Some(described) = &document.process else {
         compiler.fault(Error::new("process is missing"));
         return base.clone();
     };
     let mut process = plan_process(document, described, compiler);
     let inherit = base.clone();
-    if described.env().is_none() {
+    if described.env.is_none() {
         process.env = inherit.env;
     }
-    if described.capabilities().is_none() {
+    if described.capabilities.is_none() {
         process.capabilities = inherit.capabilities;
     }
-    if described.rlimits().is_none() {
+    if described.rlimits.is_none() {
         process.rlimits = inherit.rlimits;
     }
-    if described.user().umask().is_none() {
+    if described.user.umask().is_none() {
         process.user.umask = inherit.user.umask;
     }
-    if described.user().additional_gids().is_none() && inherit.user.additional_gids.is_none() {
+    if described.user.additional_gids().is_none() && inherit.user.additional_gids.is_none() {
         process.user.additional_gids = None;
     }
-    if described.no_new_privileges().is_none() {
+    if described.no_new_privileges.is_none() {
         process.no_new_privileges = inherit.no_new_privileges;
     }
-    if described.exec_cpu_affinity().is_none() {
+    if described.exec_cpu_affinity.is_none() {
         process.exec_cpu_affinity = inherit.exec_cpu_affinity;
     }
     process.oom_score_adj = process.oom_score_adj.or(inherit.oom_score_adj);

@@ -1,9 +1,9 @@
 //! Labels of security modules: an AppArmor profile, an SELinux context.
 
 use super::plan::Op;
+use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::plan::{ChildOp, Compiler};
-use oci_spec::runtime as oci;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -33,14 +33,10 @@ pub struct Attribute {
 }
 
 /// Resolves `process.apparmorProfile` and `process.selinuxLabel`.
-pub fn plan(process: &oci::Process, compiler: &mut Compiler) -> Labels {
+pub fn plan(process: &config::Process, compiler: &mut Compiler) -> Labels {
     Labels {
-        apparmor: plan_apparmor(process.apparmor_profile().as_deref(), compiler),
-        selinux: plan_selinux(
-            process.selinux_label().as_deref(),
-            "/process/selinuxLabel",
-            compiler,
-        ),
+        apparmor: plan_apparmor(process.apparmor_profile.as_deref(), compiler),
+        selinux: plan_selinux(process.selinux_label.as_deref(), "/process/selinuxLabel", compiler),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::capabilities::{self, CapabilitySets};
 use super::labels::{self, Attribute, Labels};
 use super::schedule::{IoPriority, MemoryPolicy, Scheduler, plan_affinity};
+use crate::config;
 use crate::error::Error;
 use crate::notify;
 use crate::plan::{ChildOp, Compiler, ParentOp};
@@ -210,34 +211,35 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 const DEFAULT_UMASK: u32 = 0o022;
 
 /// Resolves `process`, collecting every fault.
-pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Compiler) -> Process {
+pub fn plan_process(
+    spec: &config::Spec,
+    process: &config::Process,
+    compiler: &mut Compiler,
+) -> Process {
     let keep_groups = spec
-        .annotations()
+        .annotations
         .as_ref()
         .is_some_and(|annotations| annotations.get(KEEP_GROUPS).is_some_and(|value| value == "1"));
-    let linux = spec.linux().as_ref();
-    let args = process.args().clone().unwrap_or_default();
+    let linux = spec.linux.as_ref();
+    let args = process.args.clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         compiler.fault(Error::new("process.args names no program").at("/process/args"));
     }
     compiler.refuse_nul("/process/args", &args);
-    let affinity = process.exec_cpu_affinity().as_ref();
+    let affinity = process.exec_cpu_affinity.as_ref();
     Process {
         args,
         env: plan_env(process, compiler),
         supervision: plan_supervision(compiler),
         cwd: plan_cwd(process, compiler),
-        user: plan_user(process.user(), keep_groups, compiler),
-        capabilities: capabilities::plan(process.capabilities().as_ref(), compiler),
+        user: plan_user(&process.user, keep_groups, compiler),
+        capabilities: capabilities::plan(process.capabilities.as_ref(), compiler),
         rlimits: plan_rlimits(process, compiler),
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        no_new_privileges: process.no_new_privileges.unwrap_or(false),
         oom_score_adj: plan_oom_score_adj(process, compiler),
-        scheduler: process
-            .scheduler()
-            .as_ref()
-            .map(|scheduler| Scheduler::plan(scheduler, compiler)),
+        scheduler: process.scheduler.as_ref().map(|scheduler| Scheduler::plan(scheduler, compiler)),
         io_priority: process
-            .io_priority()
+            .io_priority
             .as_ref()
             .map(|priority| IoPriority::plan(priority, compiler)),
         memory_policy: linux
@@ -247,17 +249,13 @@ pub fn plan_process(spec: &oci::Spec, process: &oci::Process, compiler: &mut Com
             .and_then(|linux| linux.personality().as_ref())
             .map(|personality| plan_personality(personality, compiler)),
         exec_cpu_affinity: (
-            plan_affinity(affinity.and_then(|cpus| cpus.initial().as_deref()), "initial", compiler),
-            plan_affinity(
-                affinity.and_then(|cpus| cpus.cpu_affinity_final().as_deref()),
-                "final",
-                compiler,
-            ),
+            plan_affinity(affinity.and_then(|cpus| cpus.initial.as_deref()), "initial", compiler),
+            plan_affinity(affinity.and_then(|cpus| cpus.last.as_deref()), "final", compiler),
         ),
         session_keyring: session_keyring(compiler),
         labels: labels::plan(process, compiler),
         seccomp: None,
-        terminal: process.terminal().unwrap_or(false),
+        terminal: process.terminal.unwrap_or(false),
         console_size: plan_console_size(process, compiler),
     }
 }
@@ -294,8 +292,8 @@ fn session_keyring(compiler: &Compiler) -> Option<String> {
     (!compiler.options.no_new_keyring).then(|| format!("_ses.{}", compiler.options.id))
 }
 
-fn plan_env(process: &oci::Process, compiler: &mut Compiler) -> Vec<String> {
-    let env = process.env().clone().unwrap_or_default();
+fn plan_env(process: &config::Process, compiler: &mut Compiler) -> Vec<String> {
+    let env = process.env.clone().unwrap_or_default();
     compiler.refuse_nul("/process/env", &env);
     for (index, variable) in env.iter().enumerate() {
         if variable.find('=').is_none_or(|position| position == 0) {
@@ -322,13 +320,14 @@ fn plan_supervision(compiler: &Compiler) -> Vec<String> {
     variables
 }
 
-fn plan_cwd(process: &oci::Process, compiler: &mut Compiler) -> PathBuf {
-    let cwd = process.cwd();
+fn plan_cwd(process: &config::Process, compiler: &mut Compiler) -> PathBuf {
+    let cwd = &process.cwd;
     if !cwd.is_absolute() {
-        compiler.fault(
-            Error::new(format!("process.cwd {:?} is not an absolute path", cwd.display()))
-                .at("/process/cwd"),
-        );
+        let fault = match cwd.as_os_str().is_empty() {
+            true => "process.cwd is missing".to_owned(),
+            false => format!("process.cwd {:?} is not an absolute path", cwd.display()),
+        };
+        compiler.fault(Error::new(fault).at("/process/cwd"));
     }
     compiler.refuse_nul_at("/process/cwd", &cwd.to_string_lossy());
     cwd.clone()
@@ -361,9 +360,9 @@ fn plan_user(user: &oci::User, keep_groups: bool, compiler: &mut Compiler) -> Us
     }
 }
 
-fn plan_rlimits(process: &oci::Process, compiler: &mut Compiler) -> Vec<Rlimit> {
+fn plan_rlimits(process: &config::Process, compiler: &mut Compiler) -> Vec<Rlimit> {
     let mut limits: Vec<Rlimit> = Vec::new();
-    for (index, limit) in process.rlimits().iter().flatten().enumerate() {
+    for (index, limit) in process.rlimits.iter().flatten().enumerate() {
         let name = limit.typ().to_string();
         let pointer = format!("/process/rlimits/{index}");
         if limits.iter().any(|earlier| earlier.name == name) {
@@ -411,8 +410,8 @@ fn resource(kind: oci::PosixRlimitType) -> u32 {
     }
 }
 
-fn plan_oom_score_adj(process: &oci::Process, compiler: &mut Compiler) -> Option<i32> {
-    let value = process.oom_score_adj()?;
+fn plan_oom_score_adj(process: &config::Process, compiler: &mut Compiler) -> Option<i32> {
+    let value = process.oom_score_adj?;
     if !(-1000..=1000).contains(&value) {
         compiler.fault(
             Error::new(format!("oomScoreAdj {value} is not between -1000 and 1000"))
@@ -436,9 +435,9 @@ fn plan_personality(personality: &oci::LinuxPersonality, compiler: &mut Compiler
     }
 }
 
-fn plan_console_size(process: &oci::Process, compiler: &mut Compiler) -> Option<(u16, u16)> {
-    let size = process.console_size()?;
-    if !process.terminal().unwrap_or(false) {
+fn plan_console_size(process: &config::Process, compiler: &mut Compiler) -> Option<(u16, u16)> {
+    let size = process.console_size?;
+    if !process.terminal.unwrap_or(false) {
         return None;
     }
     match (u16::try_from(size.width()), u16::try_from(size.height())) {

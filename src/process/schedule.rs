@@ -294,10 +294,11 @@ const HIGHEST_NODE: u32 = 1023;
 /// More processors than any kernel is built for.
 const HIGHEST_CPU: u32 = 65535;
 
-/// Parses the kernel's list format: `0-3,7`.
+/// Parses the kernel's list format: `0-3,7`, or nothing.
 fn parse_list(list: &str, highest: u32) -> Result<Vec<u32>, String> {
     let mut numbers = Vec::new();
-    for range in list.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+    let ranges = list.split(',').map(str::trim).filter(|_| !list.trim().is_empty());
+    for range in ranges {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| {
             text.parse::<u32>()
@@ -351,5 +352,6 @@ mod tests {
         assert!(parse_list("3-1", 10).is_err());
         assert!(parse_list("11", 10).is_err());
         assert!(parse_list("a", 10).is_err());
+        assert!(parse_list("0,,1", 10).is_err());
     }
 }

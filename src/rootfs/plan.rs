@@ -4,10 +4,11 @@ use super::devices::{self, Device};
 use super::options;
 use super::plan_mount::{Mount, MountKind, depends_on_network, notify_mount, plan_mount};
 use crate::cgroups::Placement;
+use crate::config::Spec;
 use crate::error::Error;
 use crate::namespaces::{self, CloneSet, Kind};
 use crate::plan::{ChildOp, Compiler};
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
 
@@ -112,7 +113,7 @@ pub fn plan_tree(
     let propagation = plan_propagation(linux, compiler);
     let mut tree = Tree {
         readonly_dev: false,
-        readonly_root: spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
+        readonly_root: spec.root.as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
         masked,
         readonly,
         entry: match (clone.is_new(Kind::Mount), compiler.options.no_pivot) {
@@ -140,9 +141,9 @@ pub fn plan_tree(
     }
     let own_dev = plan_mounts(spec, linux, clone, cgroup, &mut tree, compiler);
     if let Some(process) =
-        spec.process().as_ref().filter(|process| process.cwd().as_path() != Path::new("/"))
+        spec.process.as_ref().filter(|process| process.cwd.as_path() != Path::new("/"))
     {
-        let cwd = clean(process.cwd());
+        let cwd = clean(&process.cwd);
         compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
     }
     let devices = devices::plan(linux, compiler);
@@ -168,7 +169,7 @@ fn plan_mounts(
 ) -> bool {
     let mut own_dev = true;
     let mut has_network = false;
-    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+    for (index, mount) in spec.mounts.iter().flatten().enumerate() {
         let pointer = format!("/mounts/{index}");
         let Some(mut planned) = plan_mount(mount, &pointer, linux, clone, cgroup, compiler) else {
             continue;
@@ -233,7 +234,7 @@ pub const OVERLAY_ANNOTATION: &str = "org.hako.overlay";
 pub const OVERLAY_LOWER_ANNOTATION: &str = "org.hako.overlay.lower";
 
 fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
-    let path = match spec.root() {
+    let path = match &spec.root {
         None => {
             compiler.fault(Error::new("root is missing").at("/root"));
             PathBuf::new()
@@ -247,7 +248,7 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
     compiler.refuse_nul_at("/root/path", &path.to_string_lossy());
     let bundle = &compiler.options.bundle;
     let path = bundle.join(path);
-    let annotation = |name| spec.annotations().as_ref().and_then(|all| all.get(name));
+    let annotation = |name| spec.annotations.as_ref().and_then(|all| all.get(name));
     for name in [OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION] {
         let value = annotation(name).map_or("", String::as_str);
         compiler.refuse_nul_at(&format!("/annotations/{name}"), value);
@@ -321,7 +322,7 @@ fn refuse_root_changes(tree: &Tree, root: &RootSource, propagation: bool, compil
 
 /// Without a mount namespace, what is mounted is mounted on the host.
 fn refuse_host_mounts(spec: &Spec, tree: &Tree, compiler: &mut Compiler) {
-    let mounts = spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty());
+    let mounts = spec.mounts.as_ref().is_some_and(|mounts| !mounts.is_empty());
     let wants = [
         (mounts, "mounts", "/mounts"),
         (!tree.masked.is_empty(), "maskedPaths", "/linux/maskedPaths"),

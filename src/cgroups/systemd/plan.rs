@@ -6,10 +6,11 @@ use super::scope::Scope;
 use super::unit::{Unit, cgroup_name, expand_slice, parse_path};
 use super::value::{Property, Value};
 use crate::cgroups::{Current, Devices, Driver, Placement, Setting, Table};
+use crate::config::Spec;
 use crate::error::Error;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
-use oci_spec::runtime::{Linux, Spec};
+use oci_spec::runtime::Linux;
 use std::path::{Path, PathBuf};
 
 const POINTER: &str = "/linux/cgroupsPath";
@@ -67,7 +68,7 @@ fn devices(linux: &Linux) -> Vec<Property> {
 }
 
 fn properties_chosen(spec: &Spec, compiler: &mut Compiler) -> Vec<Property> {
-    annotation::plan(spec.annotations().iter().flatten(), compiler)
+    annotation::plan(spec.annotations.iter().flatten(), compiler)
 }
 
 fn names(linux: &Linux, compiler: &Compiler) -> Result<(Unit, String, PathBuf), Error> {

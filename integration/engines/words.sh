@@ -78,3 +78,20 @@ limitless() {
     chmod +x "$wrapper"
     echo "$wrapper"
 }
+
+# --- what is judged in the same way with every engine that has a `run`
+
+output_and_exit_code() {
+    is "$(run box echo hello)" hello
+    exits 7 run box sh -c 'exit 7'
+    is "$(echo from outside | run --interactive box cat)" 'from outside'
+    is "$(run box sh -c 'echo to stderr >&2' 2>&1 >/dev/null)" 'to stderr'
+}
+
+many_at_once() { # COUNT
+    for i in $(seq "$1"); do
+        run box echo "number $i" >"many.$i" &
+    done
+    wait
+    is "$(cat many.* | sort -u | wc -l)" "$1"
+}

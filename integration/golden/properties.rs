@@ -15,7 +15,6 @@ use hako::plan::{self, Options, Plan};
 use hako::rootfs::mount_options;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
-use proptest::test_runner::RngSeed;
 use serde_json::{Value, json};
 use std::fmt;
 
@@ -295,18 +294,7 @@ fn is_place(document: &Value, pointer: &str) -> bool {
     pointer.starts_with('/') && (exists || is_missing)
 }
 
-/// The same cases in every run, unless the environment says otherwise.
-fn config() -> ProptestConfig {
-    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(config())]
-
     #[test]
     fn plans_keep_their_order(document in document(), options in options()) {
         match compile(&document, &options) {

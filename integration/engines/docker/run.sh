@@ -1,12 +1,7 @@
 #!/bin/bash
 # docker run: what each option makes of the container, as it is seen inside.
 
-case_output_and_exit_code() {
-    is "$(run box echo hello)" hello
-    exits 7 run box sh -c 'exit 7'
-    is "$(echo from outside | run --interactive box cat)" 'from outside'
-    is "$(run box sh -c 'echo to stderr >&2' 2>&1 >/dev/null)" 'to stderr'
-}
+case_output_and_exit_code() { output_and_exit_code; }
 case_much_output_is_whole() { is "$(run box seq 200000 | md5sum)" "$(seq 200000 | md5sum)"; }
 case_name() {
     keep --name other box sleep 60

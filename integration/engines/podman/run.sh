@@ -1,12 +1,7 @@
 #!/bin/bash
 # podman run: what each option makes of the container, as it is seen inside.
 
-case_output_and_exit_code() {
-    is "$(run box echo hello)" hello
-    exits 7 run box sh -c 'exit 7'
-    is "$(echo from outside | run --interactive box cat)" 'from outside'
-    is "$(run box sh -c 'echo to stderr >&2' 2>&1 >/dev/null)" 'to stderr'
-}
+case_output_and_exit_code() { output_and_exit_code; }
 case_much_output_is_whole() { is "$(run box seq 100000 | md5sum)" "$(seq 100000 | md5sum)"; }
 case_exit_125() { exits 125 run --no-such-option box true; }
 case_exit_126() { has "$(exits 126 run box /etc/passwd)" 'permission denied'; }
@@ -124,10 +119,4 @@ case_memory_and_pids() {
     is "$(run --memory 32m --pids-limit 20 box sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max pids.max)')" '33554432 20'
 }
 case_oom_score_adj() { is "$(run --oom-score-adj 500 box cat /proc/self/oom_score_adj)" 500; }
-case_many_at_once() {
-    for i in $(seq 6); do
-        podman run --rm box echo "number $i" >"many.$i" &
-    done
-    wait
-    is "$(cat many.* | sort -u | wc -l)" 6
-}
+case_many_at_once() { many_at_once 6; }

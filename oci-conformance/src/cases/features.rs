@@ -163,15 +163,13 @@ pub const CASES: &[Case] = &[
         run: |cx| {
             let listed = seccomp(cx, "actions")?;
             let actions = strings(&listed).into_iter().filter(|name| *name != "SCMP_ACT_NOTIFY");
-            let rules: Vec<Value> = actions
+            let rules = actions
                 .zip(UNUSED)
-                .map(|(action, name)| json!({ "names": [name], "action": action }))
-                .collect();
+                .map(|(action, name)| json!({ "names": [name], "action": action }));
             // A rule with the default action says nothing, and some libraries refuse it.
-            let rules: Vec<&Value> =
-                rules.iter().filter(|rule| rule["action"] != "SCMP_ACT_ALLOW").collect();
-            cx.bundle.set("/linux/seccomp/defaultAction", "SCMP_ACT_ALLOW");
-            cx.bundle.set("/linux/seccomp/syscalls", json!(rules));
+            let rules: Vec<Value> =
+                rules.filter(|rule| rule["action"] != "SCMP_ACT_ALLOW").collect();
+            filter(cx, &rules);
             cx.run().map(drop)
         },
     },
@@ -186,8 +184,7 @@ pub const CASES: &[Case] = &[
                 json!({ "names": [name], "action": "SCMP_ACT_ERRNO", "args": [argument] })
             };
             let rules: Vec<Value> = strings(&listed).into_iter().zip(UNUSED).map(rule).collect();
-            cx.bundle.set("/linux/seccomp/defaultAction", "SCMP_ACT_ALLOW");
-            cx.bundle.set("/linux/seccomp/syscalls", json!(rules));
+            filter(cx, &rules);
             cx.run().map(drop)
         },
     },
@@ -406,10 +403,14 @@ fn seccomp(cx: &Context, name: &str) -> Result<Value, Stop> {
     Ok(part)
 }
 
+/// A profile that allows everything but what the rules are about.
+fn filter(cx: &mut Context, rules: &[Value]) {
+    cx.bundle
+        .set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules }));
+}
+
 fn simple_filter(cx: &mut Context) {
-    cx.bundle.set("/linux/seccomp/defaultAction", "SCMP_ACT_ALLOW");
-    let rule = json!({ "names": [UNUSED[0]], "action": "SCMP_ACT_ERRNO" });
-    cx.bundle.set("/linux/seccomp/syscalls", json!([rule]));
+    filter(cx, &[json!({ "names": [UNUSED[0]], "action": "SCMP_ACT_ERRNO" })]);
 }
 
 fn strings(list: &Value) -> Vec<&str> {

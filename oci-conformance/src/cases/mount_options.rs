@@ -30,20 +30,20 @@ enum Effect {
 }
 use Effect::{Accepted, Flag, NoFlag, NoSuper, Private, Super, Tag};
 
-/// One case for each option: its name, its line in config.md, its level, its effect.
+/// One case for each option: its name, its line in config.md, its level, and what `$test` is told of it.
 macro_rules! options {
-    ($($name:literal $line:literal $level:ident $effect:expr;)*) => {
+    ($test:ident; $($name:literal $line:literal $level:ident $($argument:expr),+;)*) => {
         &[$(Case {
             id: concat!("mount-options.", $name),
             level: $level,
             refs: &[concat!("config.md:", $line)],
-            run: |cx| on_tmpfs(cx, $name, $effect),
+            run: |cx| $test(cx, $name, $($argument),+),
         },)*]
     };
 }
 
 /// Options on a fresh tmpfs.
-pub const PLAIN: &[Case] = options! {
+pub const PLAIN: &[Case] = options! { on_tmpfs;
     "async" 95 Must NoSuper("sync");
     "atime" 96 Must NoFlag("noatime");
     "defaults" 98 Must NoFlag("ro");
@@ -82,37 +82,25 @@ pub const PLAIN: &[Case] = options! {
     "unbindable" 153 Must Tag("unbindable");
 };
 
-/// One case for each recursive option: on an rbind of a tree, above and below.
-macro_rules! recursive {
-    ($($name:literal $line:literal $before:ident $effect:expr;)*) => {
-        &[$(Case {
-            id: concat!("mount-options.", $name),
-            level: Should,
-            refs: &[concat!("config.md:", $line)],
-            run: |cx| on_tree(cx, $name, MountFlags::$before, $effect),
-        },)*]
-    };
-}
-
 /// Recursive options on a tree whose mounts have another flag before.
-pub const RECURSIVE: &[Case] = recursive! {
-    "ratime" 119 NOATIME NoFlag("noatime");
-    "rdev" 121 NODEV NoFlag("nodev");
-    "rdiratime" 122 NODIRATIME NoFlag("nodiratime");
-    "rexec" 125 NOEXEC NoFlag("noexec");
-    "rnoatime" 126 RELATIME Flag("noatime");
-    "rnodiratime" 127 RELATIME Flag("nodiratime");
-    "rnoexec" 128 RELATIME Flag("noexec");
-    "rnorelatime" 129 RELATIME NoFlag("noatime");
-    "rnostrictatime" 130 STRICTATIME Flag("relatime");
-    "rnosuid" 131 RELATIME Flag("nosuid");
-    "rnosymfollow" 132 RELATIME Flag("nosymfollow");
-    "rrelatime" 135 NOATIME Flag("relatime");
-    "rro" 136 RELATIME Flag("ro");
-    "rrw" 137 RDONLY Flag("rw");
-    "rstrictatime" 140 RELATIME NoFlag("relatime");
-    "rsuid" 141 NOSUID NoFlag("nosuid");
-    "rsymfollow" 142 RELATIME NoFlag("nosymfollow");
+pub const RECURSIVE: &[Case] = options! { on_tree;
+    "ratime" 119 Should MountFlags::NOATIME, NoFlag("noatime");
+    "rdev" 121 Should MountFlags::NODEV, NoFlag("nodev");
+    "rdiratime" 122 Should MountFlags::NODIRATIME, NoFlag("nodiratime");
+    "rexec" 125 Should MountFlags::NOEXEC, NoFlag("noexec");
+    "rnoatime" 126 Should MountFlags::RELATIME, Flag("noatime");
+    "rnodiratime" 127 Should MountFlags::RELATIME, Flag("nodiratime");
+    "rnoexec" 128 Should MountFlags::RELATIME, Flag("noexec");
+    "rnorelatime" 129 Should MountFlags::RELATIME, NoFlag("noatime");
+    "rnostrictatime" 130 Should MountFlags::STRICTATIME, Flag("relatime");
+    "rnosuid" 131 Should MountFlags::RELATIME, Flag("nosuid");
+    "rnosymfollow" 132 Should MountFlags::RELATIME, Flag("nosymfollow");
+    "rrelatime" 135 Should MountFlags::NOATIME, Flag("relatime");
+    "rro" 136 Should MountFlags::RELATIME, Flag("ro");
+    "rrw" 137 Should MountFlags::RDONLY, Flag("rw");
+    "rstrictatime" 140 Should MountFlags::RELATIME, NoFlag("relatime");
+    "rsuid" 141 Should MountFlags::NOSUID, NoFlag("nosuid");
+    "rsymfollow" 142 Should MountFlags::RELATIME, NoFlag("nosymfollow");
 };
 
 /// Options that need a case of their own.

@@ -3,7 +3,6 @@ use super::program::{
 };
 use super::*;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 /// What a process asks for.
 #[derive(Debug, Clone, Copy)]
@@ -101,17 +100,7 @@ fn requests() -> impl Iterator<Item = Request> {
     })
 }
 
-fn config() -> ProptestConfig {
-    let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if config.rng_seed == RngSeed::Random {
-        config.rng_seed = RngSeed::Fixed(1);
-    }
-    config
-}
-
 proptest! {
-    #![proptest_config(config())]
-
     #[test]
     fn programs_do_what_rules_mean(rules in prop::collection::vec(rule(), 0..12), all in any::<Option<bool>>()) {
         let mut devices = Devices { allow_others: false, rules: Vec::new() };

@@ -37,8 +37,14 @@ pub fn fill(memory: &LinuxMemory, current: &Current, table: &mut Table) {
     if !unlimited(memory.kernel_tcp()) {
         table.ignore("memory/kernelTCP");
     }
-    if memory.swappiness().is_some() {
-        table.ignore("memory/swappiness");
+    match memory.swappiness() {
+        None => {}
+        // What examples and tools write where they mean nothing by it.
+        Some(0) => table.ignore("memory/swappiness"),
+        Some(_) => table.refuse(
+            "memory/swappiness",
+            "leave it out: memory.swap, and memory.swap.max in unified, say how much is swapped",
+        ),
     }
     if memory.use_hierarchy() == Some(false) {
         table.ignore("memory/useHierarchy");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cgroups::CgroupDir;
 use serde_json::{Value, json};
 
 fn table(resources: Value, current: Current) -> Table {
@@ -42,11 +43,12 @@ fn memory_limits() {
         (json!({"limit": -1, "swap": 64}), "/linux/resources/memory/swap"),
         (json!({"limit": -2}), "/linux/resources/memory/limit"),
         (json!({"disableOOMKiller": true}), "/linux/resources/memory/disableOOMKiller"),
+        (json!({"swappiness": 60}), "/linux/resources/memory/swappiness"),
     ] {
         assert_eq!(fault(&new(json!({ "memory": memory }))).1, pointer, "{memory}");
     }
     let old =
-        json!({"memory": {"kernel": 1, "kernelTCP": 1, "swappiness": 60, "useHierarchy": true}});
+        json!({"memory": {"kernel": 1, "kernelTCP": 1, "swappiness": 0, "useHierarchy": true}});
     let old = new(old);
     assert_eq!((lines(&old).len(), old.warnings.len()), (0, 3), "{old:?}");
 }
@@ -238,4 +240,47 @@ fn systemd_has_names_for_them() {
         let shown: Vec<_> = properties.map(|property| property.to_string()).collect();
         assert_eq!(shown, expected);
     }
+}
+
+/// A directory in the place of a cgroup whose kernel has these files.
+fn written(resources: Value, files: &[&str]) -> Vec<(String, Vec<String>)> {
+    let directory = tempfile::tempdir().unwrap();
+    for file in files {
+        std::fs::write(directory.path().join(file), "").unwrap();
+    }
+    let cgroup = CgroupDir::open(directory.path()).unwrap();
+    let mut seen: Vec<_> = files.iter().map(|file| ((*file).to_owned(), Vec::new())).collect();
+    for setting in new(resources).settings {
+        cgroup.set(&setting).unwrap();
+        for (file, writes) in &mut seen {
+            let path = directory.path().join(file);
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(path, "").unwrap();
+            writes.extend(Some(text).filter(|text| !text.is_empty()));
+        }
+    }
+    seen
+}
+
+/// What hardly any machine has: each line reaches its file in a write of its own.
+#[test]
+fn weights_of_bfq_and_rdma_are_written_line_by_line() {
+    let io = json!({ "blockIO": {
+        "weight": 500, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+    }});
+    let lines = |file: &str, lines: &[&str]| {
+        (file.to_owned(), lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        written(io.clone(), &["io.bfq.weight", "io.weight"]),
+        [lines("io.bfq.weight", &["500", "8:0 10"]), lines("io.weight", &[])]
+    );
+    assert_eq!(written(io, &["io.weight"]), [lines("io.weight", &["4950", "8:0 1"])]);
+    let rdma = json!({ "rdma": {
+        "mlx5_0": {"hcaHandles": 3, "hcaObjects": 10_000}, "mlx5_1": {"hcaObjects": 7},
+    }});
+    assert_eq!(
+        written(rdma, &["rdma.max"]),
+        [lines("rdma.max", &["mlx5_0 hca_handle=3 hca_object=10000", "mlx5_1 hca_object=7"])]
+    );
 }

@@ -2,7 +2,7 @@
 //!
 //! | init (child)                         |    | runtime (parent)                                |
 //! |--------------------------------------|----|-------------------------------------------------|
-//! | waits, when systemd places it        | <- | `Placed`: it is in its cgroup                   |
+//! | waits, if not cloned into its cgroup | <- | `Placed`: it is in its cgroup                   |
 //! | waits, when it has a user namespace  | <- | `Mapped`: uid_map and gid_map are written       |
 //! | waits, before sysfs and the like     | <- | `Network` + the namespace made meanwhile        |
 //! | `Terminal` + pty, when there is one  | -> | hands it to the console socket or keeps it      |

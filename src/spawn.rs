@@ -17,6 +17,7 @@ use crate::seccomp::{self, Filter, Subject};
 use crate::state::{ContainerState, is_unexecuted};
 use crate::sys::{self, Clone3, Cloned};
 use crate::terminal::DescriptorSocket;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -125,10 +126,8 @@ pub fn spawn(
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .os(|| "cannot make the process undumpable")?;
     let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
-    let request = Clone3 {
-        flags: if plan.clone.bridge { 0 } else { flags },
-        cgroup: cgroup.map(AsFd::as_fd),
-    };
+    let cgroup = cgroup.filter(|_| plan.clones_into_cgroup()).map(AsFd::as_fd);
+    let request = Clone3 { flags: if plan.clone.bridge { 0 } else { flags }, cgroup };
     match sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))? {
         Cloned::Child => {
             drop(seal);
@@ -159,12 +158,12 @@ pub fn spawn(
 
 /// A process in between: enters the user namespace, so that the pid namespace
 /// of init, its sibling, belongs to it. Returns in init only.
-fn bridge(user: &OwnedFd, flags: u64, cgroup: Option<&CgroupDir>, socket: &Socket) {
+fn bridge(user: &OwnedFd, flags: u64, cgroup: Option<BorrowedFd>, socket: &Socket) {
     let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER)
         .os(|| "cannot enter the user namespace");
     let cloned = entered.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
-        sys::clone3(&Clone3 { flags, cgroup: cgroup.map(AsFd::as_fd) }).os(|| "cannot clone init")
+        sys::clone3(&Clone3 { flags, cgroup }).os(|| "cannot clone init")
     });
     let told = match cloned {
         Ok(Cloned::Child) => return,
@@ -191,6 +190,7 @@ fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
         rustix::io::Errno::BUSY => {
             error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
         }
+        rustix::io::Errno::OPNOTSUPP => cgroups::explain_type(&plan.cgroup),
         _ => error,
     }
 }
@@ -200,6 +200,8 @@ fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
 pub struct Served {
     /// Master side of the terminal, if it was not handed away.
     pub terminal: Option<OwnedFd>,
+    /// The container's cgroup.
+    pub cgroup: Option<CgroupDir>,
     /// Interfaces that are in the container by now.
     interfaces: Vec<namespaces::Moved>,
     /// To the agent that decides about system calls.
@@ -238,7 +240,7 @@ pub struct Parent<'a> {
 
 impl Parent<'_> {
     /// Does the parent's steps. On failure the host has its interfaces back.
-    pub fn serve(&self) -> Result<Served> {
+    pub fn serve(self) -> Result<Served> {
         let mut served = Served::default();
         for step in &self.plan.parent {
             if let Err(error) = self.apply(step, &mut served) {
@@ -250,6 +252,7 @@ impl Parent<'_> {
                 });
             }
         }
+        served.cgroup = self.cgroup.into_inner();
         Ok(served)
     }
 
@@ -280,6 +283,7 @@ impl Parent<'_> {
             ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
             ParentOp::MakeScope(scope) => self.make_scope(scope),
+            ParentOp::EnterCgroup => self.placed.take_in(self.cgroup()?, pid),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
                 &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
@@ -423,7 +427,11 @@ impl Spawned {
         rustix::io::retry_on_intr(wait).ok().flatten()
     }
 
+    /// Whether it is SIGKILL that ended init; for one that is about to end,
+    /// there is a moment to do so.
     fn was_killed(&self) -> bool {
+        const MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&MOMENT));
         let status = self.end(WaitIdOptions::NOHANG);
         let signal = status.and_then(|status| status.terminating_signal());
         signal == Some(libc::SIGKILL)

@@ -159,7 +159,7 @@ const CHILD: &[Rule<C>] = &[
 /// What the runtime does meanwhile.
 const PARENT: &[Rule<P>] = &[
     (
-        is!(P::MakeScope(_)),
+        is!(P::MakeScope(_) | P::EnterCgroup),
         is!(P::Send(_) | P::MapIds(_)),
         "init does nothing before it is in its cgroup",
     ),

@@ -1,6 +1,7 @@
 //! A bundle: a directory with a rootfs, and a config.json that tests edit.
 
 use crate::binaries;
+use crate::host::cgroup_dir;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -46,6 +47,24 @@ impl Bundle {
     #[must_use]
     pub fn cgroup(&self) -> &str {
         self.get("/linux/cgroupsPath").as_str().unwrap_or_default()
+    }
+
+    /// A file of the container's cgroup, without the end of its last line.
+    #[must_use]
+    #[track_caller]
+    pub fn cgroup_file(&self, name: &str) -> String {
+        let path = cgroup_dir(self.cgroup()).join(name);
+        let text = fs::read_to_string(&path);
+        text.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim().to_string()
+    }
+
+    /// One number of a file of the cgroup with a key and a number on each line.
+    #[must_use]
+    #[track_caller]
+    pub fn cgroup_count(&self, name: &str, key: &str) -> u64 {
+        let text = self.cgroup_file(name);
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {key} in {text}")).parse().expect("a number")
     }
 
     /// A path in the rootfs, given as seen from inside.

@@ -78,6 +78,14 @@ pub fn cgroup_dir(path: &str) -> PathBuf {
     }
 }
 
+/// Whether cgroup2 has a controller here.
+#[must_use]
+pub fn has_controller(name: &str) -> bool {
+    let list = cgroup_dir("/").join("cgroup.controllers");
+    let list = fs::read_to_string(list).expect("the root of cgroup2");
+    list.split_whitespace().any(|controller| controller == name)
+}
+
 /// One line of the mount table.
 pub struct Mount {
     /// Where it is mounted.

@@ -26,7 +26,7 @@ pub use agent::{Agent, Asked, Told};
 pub use bundle::Bundle;
 pub use command::{Command, Running, wait_until};
 pub use container::{Container, Exit, reap};
-pub use host::{cgroup_dir, enter_private_network, is_peer};
+pub use host::{cgroup_dir, enter_private_network, has_controller, is_peer};
 pub use output::Output;
 pub use rows::each;
 pub use runtime::Runtime;

@@ -1,19 +1,8 @@
 //! `linux.resources` as far as any host can show it: what needs no controller, what is refused.
 //! Limits that hold are in `limits.rs`.
 
-use hako_integration::{Bundle, Runtime, Value, cgroup_dir, each, is_peer, json};
+use hako_integration::{Runtime, Value, cgroup_dir, each, has_controller, is_peer, json};
 use std::fs;
-
-/// A file of a container's cgroup.
-fn read(bundle: &Bundle, file: &str) -> String {
-    fs::read_to_string(cgroup_dir(bundle.cgroup()).join(file)).unwrap().trim().to_string()
-}
-
-/// Whether the root of cgroup v2 has a controller.
-fn has_controller(name: &str) -> bool {
-    let list = fs::read_to_string(cgroup_dir("/").join("cgroup.controllers")).unwrap();
-    list.split_whitespace().any(|controller| controller == name)
-}
 
 #[test]
 fn core_files_take_unified_values() {
@@ -22,8 +11,8 @@ fn core_files_take_unified_values() {
     let unified = json!({ "cgroup.max.depth": "3", "cgroup.max.descendants": "7\n" });
     bundle.set("/linux/resources/unified", unified);
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "cgroup.max.depth"), "3");
-    assert_eq!(read(&bundle, "cgroup.max.descendants"), "7");
+    assert_eq!(bundle.cgroup_file("cgroup.max.depth"), "3");
+    assert_eq!(bundle.cgroup_file("cgroup.max.descendants"), "7");
     drop(container);
 }
 
@@ -88,8 +77,8 @@ fn pages_of_any_size_are_limited() {
     bundle
         .set("/linux/resources/hugepageLimits", json!([{ "pageSize": "2MB", "limit": 4_194_304 }]));
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "hugetlb.2MB.max"), "4194304");
-    assert_eq!(read(&bundle, "hugetlb.2MB.rsvd.max"), "4194304");
+    assert_eq!(bundle.cgroup_file("hugetlb.2MB.max"), "4194304");
+    assert_eq!(bundle.cgroup_file("hugetlb.2MB.rsvd.max"), "4194304");
     drop(container);
 
     let mut bundle = hako.bundle();
@@ -97,7 +86,7 @@ fn pages_of_any_size_are_limited() {
     bundle
         .set("/linux/resources/hugepageLimits", json!([{ "pageSize": "2MB", "limit": 4_194_304 }]));
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "hugetlb.2MB.max"), "2097152", "unified replaces it");
+    assert_eq!(bundle.cgroup_file("hugetlb.2MB.max"), "2097152", "unified replaces it");
     drop(container);
 }
 
@@ -149,6 +138,7 @@ fn what_only_cgroup_v1_had_is_refused_or_warned_about() {
     let hako = Runtime::new();
     let refused = [
         ("/memory/disableOOMKiller", json!(true)),
+        ("/memory/swappiness", json!(60)),
         ("/cpu/realtimeRuntime", json!(950_000)),
         ("/blockIO/leafWeight", json!(10)),
         ("/network/classID", json!(1_048_577)),
@@ -159,9 +149,9 @@ fn what_only_cgroup_v1_had_is_refused_or_warned_about() {
         bundle.set(&pointer, value.clone());
         hako.refuses(&bundle, &pointer).fails("cgroup v2");
     });
-    each(["kernel", "kernelTCP", "swappiness"], |field| {
+    each([("kernel", 50), ("kernelTCP", 50), ("swappiness", 0)], |(field, value)| {
         let mut bundle = hako.bundle();
-        bundle.set(&format!("/linux/resources/memory/{field}"), 50).inspector("print ran");
+        bundle.set(&format!("/linux/resources/memory/{field}"), *value).inspector("print ran");
         let output = hako.run(&bundle).ok();
         assert_eq!(output.stdout, "ran\n");
         assert!(output.stderr.contains(&format!("memory.{field}: ignored")), "{output}");

@@ -1,19 +1,8 @@
 //! `update`, `ps` and `events`, as far as any host can show them. Limits that hold are in `limits.rs`.
 
-use hako_integration::{
-    Bundle, Container, Output, Runtime, Value, cgroup_dir, each, is_peer, json,
-};
+use hako_integration::{Container, Output, Runtime, Value, each, has_controller, is_peer, json};
 use std::fs;
 use std::process::Stdio;
-
-fn read(bundle: &Bundle, file: &str) -> String {
-    fs::read_to_string(cgroup_dir(bundle.cgroup()).join(file)).unwrap().trim().to_string()
-}
-
-fn has_controller(name: &str) -> bool {
-    let list = fs::read_to_string(cgroup_dir("/").join("cgroup.controllers")).unwrap();
-    list.split_whitespace().any(|controller| controller == name)
-}
 
 /// `update -r -` with this on standard input.
 fn update(hako: &Runtime, container: &Container, text: &str) -> Output {
@@ -33,7 +22,7 @@ fn an_empty_update_changes_nothing() {
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""));
     }
     let _ = container.command(&["update"]).output().ok();
-    assert_eq!(read(&bundle, "cgroup.max.depth"), "5");
+    assert_eq!(bundle.cgroup_file("cgroup.max.depth"), "5");
 }
 
 #[test]
@@ -42,15 +31,15 @@ fn limits_of_a_running_container_change() {
     let bundle = hako.bundle();
     let container = hako.serve(&bundle);
     let _ = update(&hako, &container, r#"{"unified": {"cgroup.max.depth": "4"}}"#).ok();
-    assert_eq!(read(&bundle, "cgroup.max.depth"), "4");
+    assert_eq!(bundle.cgroup_file("cgroup.max.depth"), "4");
     let file = hako.file("other.json", r#"{"unified": {"cgroup.max.descendants": "6"}}"#);
     let _ = hako.command(&["update", "-r"]).arg(&file).arg(container.id()).output().ok();
-    assert_eq!(read(&bundle, "cgroup.max.descendants"), "6");
-    assert_eq!(read(&bundle, "cgroup.max.depth"), "4", "others stay");
+    assert_eq!(bundle.cgroup_file("cgroup.max.descendants"), "6");
+    assert_eq!(bundle.cgroup_file("cgroup.max.depth"), "4", "others stay");
     if has_controller("hugetlb") {
         let text = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 2097152}]}"#;
         let _ = update(&hako, &container, text).ok();
-        assert_eq!(read(&bundle, "hugetlb.2MB.max"), "2097152");
+        assert_eq!(bundle.cgroup_file("hugetlb.2MB.max"), "2097152");
     }
 }
 
@@ -82,7 +71,7 @@ fn a_failed_update_changes_nothing() {
     let hako = Runtime::new();
     let bundle = hako.bundle();
     let container = hako.serve(&bundle);
-    let before = read(&bundle, "cgroup.max.depth");
+    let before = bundle.cgroup_file("cgroup.max.depth");
     let rows = [
         ("", ""),
         ("[]", "object"),
@@ -97,7 +86,7 @@ fn a_failed_update_changes_nothing() {
     ];
     each(rows, |(text, expected)| {
         update(&hako, &container, text).fails(expected);
-        assert_eq!(read(&bundle, "cgroup.max.depth"), before);
+        assert_eq!(bundle.cgroup_file("cgroup.max.depth"), before);
     });
     for (option, value) in [("--memory", "much"), ("--pids-limit", "x"), ("--blkio-weight", "5")] {
         container.command(&["update", option, value]).output().fails("");

@@ -1,7 +1,6 @@
 //! What else comes of limits: how containers share a machine, and what they
 //! see of it.
 
-use crate::cgroup::{file, stat};
 use hako_integration::{Bundle, Runtime, json};
 use std::fs;
 use std::path::Path;
@@ -16,10 +15,10 @@ fn what_does_not_fit_into_memory_goes_to_swap_as_far_as_allowed() {
     let mut bundle = hako.bundle();
     bundle.set("/linux/resources/memory", json!({"limit": 32 * MEBIBYTE, "swap": 64 * MEBIBYTE}));
     let container = hako.serve(&bundle);
-    assert_eq!(file(&bundle, "memory.swap.max"), (32 * MEBIBYTE).to_string());
+    assert_eq!(bundle.cgroup_file("memory.swap.max"), (32 * MEBIBYTE).to_string());
     let child = container.ask("run /bin/inspector alloc 48");
     assert_eq!(child[0]["code"], 0, "{child:?}");
-    let swapped: u64 = file(&bundle, "memory.swap.peak").parse().unwrap();
+    let swapped: u64 = bundle.cgroup_file("memory.swap.peak").parse().unwrap();
     assert!(swapped > 8 * MEBIBYTE, "{swapped} bytes went to swap");
     let child = container.ask("run /bin/inspector alloc 80");
     assert_eq!(child[0]["signal"], 9, "{child:?}");
@@ -35,7 +34,7 @@ fn spinner(hako: &Runtime) -> Bundle {
 
 /// The share of one CPU that each of these containers gets within a second.
 fn shares<const N: usize>(bundles: [&Bundle; N]) -> [f64; N] {
-    let used = || bundles.map(|bundle| stat(bundle, "cpu.stat", "usage_usec"));
+    let used = || bundles.map(|bundle| bundle.cgroup_count("cpu.stat", "usage_usec"));
     let (before, begin) = (used(), Instant::now());
     std::thread::sleep(Duration::from_secs(1));
     let (after, elapsed) = (used(), begin.elapsed());
@@ -58,7 +57,7 @@ fn a_cpu_is_shared_by_weight() {
     for container in &containers {
         container.start();
     }
-    let weights = [0, 1].map(|at| file(&bundles[at], "cpu.weight").parse::<f64>().unwrap());
+    let weights = [0, 1].map(|at| bundles[at].cgroup_file("cpu.weight").parse::<f64>().unwrap());
     let [much, little] = shares([&bundles[0], &bundles[1]]);
     let (expected, seen) = (weights[0] / weights[1], much / little);
     assert!(expected > 2.0, "weights {weights:?}");

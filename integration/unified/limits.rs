@@ -1,22 +1,13 @@
 //! Limits hold: what processes feel, and not only what files say.
 
-use hako_integration::{Bundle, Runtime, Value, cgroup_dir, each, is_peer, json, wait_until};
+use hako_integration::{
+    Bundle, Output, Runtime, Value, cgroup_dir, each, is_peer, json, wait_until,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const MIB: u64 = 1 << 20;
-
-fn read(bundle: &Bundle, file: &str) -> String {
-    fs::read_to_string(cgroup_dir(bundle.cgroup()).join(file)).unwrap().trim().to_string()
-}
-
-/// A number behind a word in one of the cgroup's files.
-fn count(bundle: &Bundle, file: &str, key: &str) -> u64 {
-    let text = read(bundle, file);
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {key} in {text}")).parse().unwrap()
-}
 
 fn limited(hako: &Runtime, resources: Value) -> Bundle {
     let mut bundle = hako.bundle();
@@ -47,7 +38,7 @@ fn every_limit_is_in_its_file() {
         ("pids.max", "20"),
         ("cgroup.max.depth", "4"),
     ] {
-        assert_eq!(read(&bundle, file), value, "{file}");
+        assert_eq!(bundle.cgroup_file(file), value, "{file}");
     }
     drop(container);
 }
@@ -61,8 +52,8 @@ fn whoever_takes_more_memory_is_killed() {
     let seen = container.ask("run /bin/inspector alloc 8 -- run /bin/inspector alloc 100");
     assert_eq!(seen[0]["code"], 0, "{seen:?}");
     assert_eq!(seen[1]["signal"], 9, "{seen:?}");
-    assert!(count(&bundle, "memory.events", "oom_kill") >= 1);
-    assert_eq!(read(&bundle, "memory.swap.max"), "0");
+    assert!(bundle.cgroup_count("memory.events", "oom_kill") >= 1);
+    assert_eq!(bundle.cgroup_file("memory.swap.max"), "0");
 }
 
 #[test]
@@ -77,7 +68,7 @@ fn forks_beyond_the_limit_fail() {
     // None at all is a limit as well; init is there already.
     let bundle = limited(&hako, json!({ "pids": { "limit": 0 } }));
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "pids.max"), "0");
+    assert_eq!(bundle.cgroup_file("pids.max"), "0");
     assert_eq!(container.ask("spawn-sleep")[0], json!({ "errno": "EAGAIN" }));
     drop(container);
     let mut bundle = limited(&hako, json!({ "pids": { "limit": 0 } }));
@@ -87,16 +78,16 @@ fn forks_beyond_the_limit_fail() {
     for resources in [json!({ "pids": { "limit": -1 } }), json!({ "pids": {} })] {
         let bundle = limited(&hako, resources);
         let container = hako.serve(&bundle);
-        assert_eq!(read(&bundle, "pids.max"), "max");
+        assert_eq!(bundle.cgroup_file("pids.max"), "max");
         drop(container);
     }
 }
 
 /// Microseconds of CPU time that a container which never waits gets in some time.
 fn time_got(bundle: &Bundle, time: Duration) -> u64 {
-    let before = count(bundle, "cpu.stat", "usage_usec");
+    let before = bundle.cgroup_count("cpu.stat", "usage_usec");
     std::thread::sleep(time);
-    count(bundle, "cpu.stat", "usage_usec") - before
+    bundle.cgroup_count("cpu.stat", "usage_usec") - before
 }
 
 #[test]
@@ -110,16 +101,16 @@ fn time_beyond_the_quota_is_not_given() {
     let second = Duration::from_secs(1);
     let limited = time_got(&bundle, second);
     assert!(limited < 400_000, "{limited} µs in a second");
-    assert!(count(&bundle, "cpu.stat", "nr_throttled") > 0);
+    assert!(bundle.cgroup_count("cpu.stat", "nr_throttled") > 0);
     let _ = container.command(&["update", "--cpu-quota=-1"]).output().ok();
-    assert_eq!(read(&bundle, "cpu.max"), "max 100000");
+    assert_eq!(bundle.cgroup_file("cpu.max"), "max 100000");
     let free = time_got(&bundle, second);
     assert!(free > limited * 2, "{limited} µs with the limit, {free} µs without");
     let _ = container
         .command(&["update", "--cpu-quota", "10000", "--cpu-period", "50000"])
         .output()
         .ok();
-    assert_eq!(read(&bundle, "cpu.max"), "10000 50000");
+    assert_eq!(bundle.cgroup_file("cpu.max"), "10000 50000");
     let again = time_got(&bundle, second);
     assert!(again * 2 < free, "{again} µs after the update");
 }
@@ -167,8 +158,8 @@ fn controllers_are_enabled_on_the_way_down() {
     let path = format!("{}/deep/deeper", bundle.cgroup());
     bundle.set("/linux/cgroupsPath", path);
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "memory.max"), "67108864");
-    let controllers = read(&bundle, "cgroup.controllers");
+    assert_eq!(bundle.cgroup_file("memory.max"), "67108864");
+    let controllers = bundle.cgroup_file("cgroup.controllers");
     for controller in ["cpu", "io", "memory", "pids"] {
         assert!(controllers.contains(controller), "accounting of {controller}: {controllers}");
     }
@@ -220,13 +211,13 @@ fn limits_are_updated() {
     for (options, file, value) in rows {
         let words: Vec<&str> = ["update"].iter().chain(options).copied().collect();
         let _ = container.command(&words).output().ok();
-        assert_eq!(read(&bundle, file), value, "{options:?}");
+        assert_eq!(bundle.cgroup_file(file), value, "{options:?}");
     }
     container
         .command(&["update", "--memory", "64M", "--memory-swap", "1M"])
         .output()
         .fails("memory");
-    assert_eq!(read(&bundle, "memory.max"), "max", "a failed update changes nothing");
+    assert_eq!(bundle.cgroup_file("memory.max"), "max", "a failed update changes nothing");
 }
 
 #[test]
@@ -239,7 +230,7 @@ fn a_limit_below_the_usage_is_refused_when_asked_to_check() {
         hako.file("resources.json", r#"{"memory": {"limit": 8388608, "checkBeforeUpdate": true}}"#);
     let update = hako.command(&["update", "-r"]).arg(&file).arg(container.id());
     update.output().fails("memory");
-    assert_eq!(read(&bundle, "memory.max"), (128 * MIB).to_string());
+    assert_eq!(bundle.cgroup_file("memory.max"), (128 * MIB).to_string());
     assert_eq!(container.ask("syscall getpid")[0], 1, "it was killed");
 }
 
@@ -271,32 +262,85 @@ fn statistics_count() {
     assert!(data["cpu"]["usage"]["total"].as_u64().unwrap() > 0);
 }
 
+/// `create` fails, and so does `run`. If nothing was left to do for `run` but
+/// to wait when the kernel killed init, its exit code is that of the signal.
+#[track_caller]
+pub fn cannot_live_with(limit: u64, hako: &Runtime, bundle: &Bundle) {
+    let create = hako.on_bundle(&["create"], bundle).output();
+    create.refuses("/linux/resources/memory/limit");
+    blames_the_limit(&create, limit);
+    let run = hako.run(bundle);
+    if run.code != Some(137) {
+        run.refuses("/linux/resources/memory/limit");
+    }
+    blames_the_limit(&run, limit);
+}
+
+/// Which limit, what was counted, and what would be enough.
+#[track_caller]
+pub fn blames_the_limit(output: &Output, limit: u64) {
+    let kib = limit / 1024;
+    for part in [
+        &format!("memory limit of {kib} KiB is too low"),
+        &format!("memory.max {limit}, memory.events counted oom_kill "),
+        "it takes about 1024 KiB to start a container",
+    ] {
+        assert!(output.stderr.contains(part), "{part}: {output}");
+    }
+}
+
+/// Not even an init that only waits fits into one page, unless it may be swapped
+/// out.
 #[test]
 fn an_init_that_cannot_live_with_its_limit_is_explained() {
     if is_peer() {
         return;
     }
     let hako = Runtime::new();
-    each([4096_u64, 32_768], |limit| {
-        let bundle = limited(&hako, json!({ "memory": { "limit": limit, "swap": limit } }));
-        let create = hako.on_bundle(&["create"], &bundle).output();
-        if create.code == Some(0) {
-            let _ = hako.command(&["delete", "--force", bundle.id()]).output().ok();
-        } else {
-            create.fails("memory limit");
-            create.refuses("/linux/resources/memory/limit");
-        }
-        // The program itself may be what does not fit.
-        let run = hako.run(&bundle);
-        assert!(matches!(run.code, Some(1 | 137)), "{run}");
-        for word in [&format!("memory.max {limit}"), "counted oom_kill", "1024 KiB"] {
-            assert!(run.stderr.contains(word), "{word}: {run}");
-        }
+    let bundle = limited(&hako, json!({ "memory": { "limit": 4096, "swap": 4096 } }));
+    cannot_live_with(4096, &hako, &bundle);
+}
+
+/// A created container may live with a limit with which it cannot be started:
+/// the environment of the program is copied before that takes init's place.
+#[test]
+fn a_start_that_cannot_live_with_its_limit_is_explained() {
+    if is_peer() {
+        return;
+    }
+    let mut hakos = vec![Runtime::new(), Runtime::with_systemd()];
+    for hako in hakos.drain(..) {
+        let mut bundle =
+            limited(&hako, json!({ "memory": { "limit": 64 * MIB, "swap": 64 * MIB } }));
+        let variables = (0..15).map(|number| format!("V{number}={}", "x".repeat(100_000)));
+        bundle.set("/process/env", variables.collect::<Vec<_>>());
+        let container = hako.create(&bundle);
+        let limit = bundle.cgroup_file("memory.current").parse::<u64>().unwrap() + MIB / 2;
+        let limit_text = limit.to_string();
+        let update = ["update", "--memory", &limit_text, "--memory-swap", &limit_text];
+        let _ = container.command(&update).output().ok();
+        let start = container.command(&["start"]).output();
+        start.refuses("/linux/resources/memory/limit");
+        blames_the_limit(&start, limit);
+        assert_eq!(container.status(), "stopped");
+    }
+}
+
+/// Init may live with a limit that is too low for the program. It is over then
+/// when the program is executed, or when it needs more.
+#[test]
+fn a_program_that_cannot_live_with_its_limit_is_explained() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    each([2 * MIB, 16 * MIB], |limit| {
+        let mut bundle = limited(&hako, json!({ "memory": { "limit": limit, "swap": limit } }));
+        bundle.inspector("alloc 64");
+        let output = hako.run(&bundle);
+        assert_eq!(output.code, Some(137), "{output}");
+        blames_the_limit(&output, *limit);
     });
-    let bundle = limited(&hako, json!({ "memory": { "limit": 4096 } }));
-    // Whether init needs another page before it waits is a matter of timing; the program does.
-    let run = hako.run(&bundle);
-    assert!(matches!(run.code, Some(1 | 137)), "{run}");
 }
 
 #[test]
@@ -305,7 +349,7 @@ fn what_is_said_to_be_enough_is_enough() {
     let limit = MIB;
     let bundle = limited(&hako, json!({ "memory": { "limit": limit, "swap": limit } }));
     let container = hako.create(&bundle);
-    println!("a created container has used {} bytes", read(&bundle, "memory.peak"));
+    println!("a created container has used {} bytes", bundle.cgroup_file("memory.peak"));
     assert_eq!(container.status(), "created");
 }
 
@@ -322,9 +366,9 @@ fn unified_values_win() {
         }),
     );
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "memory.max"), "33554432");
-    assert_eq!(read(&bundle, "cpu.weight"), "7");
-    assert_eq!(read(&bundle, "memory.oom.group"), "1");
+    assert_eq!(bundle.cgroup_file("memory.max"), "33554432");
+    assert_eq!(bundle.cgroup_file("cpu.weight"), "7");
+    assert_eq!(bundle.cgroup_file("memory.oom.group"), "1");
     drop(container);
 }
 

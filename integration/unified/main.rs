@@ -2,9 +2,9 @@
 //! controllers cpu, io, memory and pids, and systemd as pid 1. `vm/test` runs
 //! them here if this is such a host, and in the guest otherwise.
 
-mod cgroup;
 mod effects;
 mod limits;
+mod placing;
 mod stock;
 mod systemd;
 mod world;

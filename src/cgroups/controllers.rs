@@ -213,6 +213,23 @@ fn enable_below(directory: &Path, is_fresh: bool, wanted: &[String], refusals: &
     }
 }
 
+/// Why the kernel puts no process into a cgroup (`EOPNOTSUPP`): one above it
+/// takes part in a threaded subtree (the kernel's cgroup-v2.rst, "Threads").
+pub fn explain_type(placement: &Placement) -> Error {
+    let path = placement.directory();
+    let kind = |directory: &Path| read_at(CWD, directory.join("cgroup.type")).unwrap_or_default();
+    let message = format!("cannot place init in cgroup {}", path.display());
+    let error = Error::os(message, Errno::OPNOTSUPP).at("/linux/cgroupsPath");
+    let above = ancestors_below(&placement.hierarchy, &path);
+    match above.iter().rev().find(|above| kind(above).trim_end() == "domain threaded") {
+        Some(above) => error.hint(format!(
+            "{0} has processes of its own and controllers enabled for its children, which makes it a threaded domain: move the processes to a child of {0}, or choose a cgroupsPath elsewhere",
+            above.display()
+        )),
+        None => error.hint(format!("its cgroup.type is \"{}\"", kind(&path).trim_end())),
+    }
+}
+
 /// Whether a cgroup other than the root has processes of its own. The kernel
 /// would still enable some controllers, and make a threaded domain of it, in
 /// which no container can be (the kernel's cgroup-v2.rst, "Threads").

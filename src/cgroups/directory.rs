@@ -1,5 +1,7 @@
 //! How: making, emptying and removing a cgroup.
 
+use super::controllers::explain_type;
+use super::oom::Slice;
 use super::systemd::Scope;
 use super::{Driver, Placement};
 use crate::error::{Context, Error, Result};
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct CgroupDir {
     fd: OwnedFd,
+    /// Who knows what happened in it when it is gone.
+    pub(super) slice: Option<Slice>,
 }
 
 /// A cgroup as the state file remembers it.
@@ -66,7 +70,15 @@ impl Record {
     /// With `EEXIST` if somebody else has a unit of this name.
     pub fn place(&self, scope: &Scope, pid: i32) -> Result<CgroupDir> {
         scope.make(pid, &self.placement.path)?;
-        CgroupDir::open(&self.placement.directory())
+        CgroupDir::open(&self.placement.directory()).map(CgroupDir::watched)
+    }
+
+    /// Moves a process into the container's cgroup.
+    pub fn take_in(&self, cgroup: &CgroupDir, pid: i32) -> Result<()> {
+        match cgroup.write("cgroup.procs", &pid.to_string()) {
+            Err(Errno::OPNOTSUPP) => Err(explain_type(&self.placement)),
+            written => written.os(|| "cannot move init into its cgroup"),
+        }
     }
 
     fn refuse_existing(&self) -> Error {
@@ -132,7 +144,7 @@ impl CgroupDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty())
             .os(|| format!("cannot open cgroup {}", path.display()))?;
-        Ok(Self { fd })
+        Ok(Self { fd, slice: None })
     }
 
     fn refuse_foreign(&self, path: &Path) -> Result<()> {

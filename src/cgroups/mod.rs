@@ -12,7 +12,7 @@ mod resources;
 mod stats;
 pub mod systemd;
 
-pub use controllers::{Need, controllers_at};
+pub use controllers::{Need, controllers_at, explain_type};
 pub use devices::{Access, Devices, Kind, Rule};
 pub use directory::{CgroupDir, Record};
 pub use ownership::plan_owner;

@@ -1,31 +1,109 @@
 //! How: what the kernel did to a container that needs more memory than it has.
 
-use super::{CgroupDir, memory_events};
+use super::{CgroupDir, Driver, Record, memory_events};
 use crate::error::Error;
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::OwnedFd;
 
 /// What init and its preparation of the container take in KiB, rounded up: a
 /// little of hako's own memory, page tables, and what the kernel keeps of
 /// mounts and namespaces.
 const INIT_KIB: u64 = 1024;
 
+const EVENTS: &str = "memory.events";
+const KILLS: &str = "oom_kill";
+
+/// The cgroup above. It counts the kills in all below, and is there when
+/// systemd has removed a scope because nothing is left in it.
+#[derive(Debug)]
+pub(super) struct Slice {
+    events: OwnedFd,
+    /// Kills before the container could be one.
+    kills: u64,
+    /// What `memory.max` of the container was by then.
+    limit: String,
+}
+
+impl Record {
+    /// Opens the container's cgroup, if that may be gone by the time at which
+    /// it is asked what happened in it.
+    pub fn watch(&self) -> Option<CgroupDir> {
+        match self.placement.driver {
+            Driver::Systemd(_) => self.open().ok().map(CgroupDir::watched),
+            Driver::Cgroupfs | Driver::Disabled => None,
+        }
+    }
+
+    /// Which limit is too low, if the kernel has killed in the container's
+    /// cgroup. `watched` is that cgroup if it was opened before.
+    pub fn explain_kill(&self, watched: Option<&CgroupDir>) -> Option<Error> {
+        // What another one's cgroup has counted may be old.
+        self.made.as_ref()?;
+        match watched {
+            Some(cgroup) => cgroup.explain_kill(),
+            None => self.open().ok()?.explain_kill(),
+        }
+    }
+
+    /// A process that the kernel has killed says nothing itself: the limit is
+    /// to blame for an error without another reason.
+    #[must_use]
+    pub fn blame_limit(&self, error: Error, watched: Option<&CgroupDir>) -> Error {
+        let is_silent = matches!(error.errno, None | Some(libc::ENOMEM)) && error.pointer.is_none();
+        match is_silent.then(|| self.explain_kill(watched)).flatten() {
+            Some(reason) => reason.within(error.message),
+            None => error,
+        }
+    }
+}
+
 impl CgroupDir {
+    /// With the cgroup above as a witness, as far as there is one.
+    pub(super) fn watched(mut self) -> Self {
+        self.slice = self.find_slice();
+        self
+    }
+
+    fn find_slice(&self) -> Option<Slice> {
+        let events = self.open_above(EVENTS)?;
+        let kills = count_kills(&events)?;
+        Some(Slice { events, kills, limit: self.read("memory.max").ok()? })
+    }
+
+    fn open_above(&self, file: &str) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(self, format!("../{file}"), flags, Mode::empty()).ok()
+    }
+
     /// Which limit is too low, if the kernel has killed for want of memory.
     pub fn explain_kill(&self) -> Option<Error> {
-        let kills = memory_events(&self.read("memory.events").ok()?, "oom_kill");
-        if kills == 0 {
-            return None;
-        }
-        let limit = self.read("memory.max").ok()?;
-        let what = match limit.trim().parse::<u64>() {
-            Ok(limit) => format!("its memory limit of {} KiB is too low", limit / 1024),
-            Err(_) => "a cgroup above it has no memory left".to_owned(),
+        let (limit, kills) = match (self.read("memory.max"), self.read(EVENTS)) {
+            (Ok(limit), Ok(events)) => (limit, memory_events(&events, KILLS)),
+            _ => {
+                let slice = self.slice.as_ref()?;
+                let kills = count_kills(&slice.events)?.saturating_sub(slice.kills);
+                (slice.limit.clone(), kills)
+            }
         };
-        let error = Error::new(format!(
-            "{what} (memory.max {}, memory.events counted oom_kill {kills})",
-            limit.trim()
-        ));
-        Some(error.at("/linux/resources/memory/limit").hint(format!(
-            "it takes about {INIT_KIB} KiB to start a container; its program needs its own memory besides"
-        )))
+        (kills > 0).then(|| low_limit(limit.trim(), kills))
     }
+}
+
+/// The kills that an open memory.events counts by now.
+fn count_kills(events: &OwnedFd) -> Option<u64> {
+    let mut text = [0; 512];
+    let length = rustix::io::pread(events, &mut text, 0).ok()?;
+    Some(memory_events(&String::from_utf8_lossy(&text[..length]), KILLS))
+}
+
+fn low_limit(limit: &str, kills: u64) -> Error {
+    let what = match limit.parse::<u64>() {
+        Ok(limit) => format!("its memory limit of {} KiB is too low", limit / 1024),
+        Err(_) => "a cgroup above it has no memory left".to_owned(),
+    };
+    let error =
+        Error::new(format!("{what} (memory.max {limit}, {EVENTS} counted {KILLS} {kills})"));
+    error.at("/linux/resources/memory/limit").hint(format!(
+        "it takes about {INIT_KIB} KiB to start a container; its program needs its own memory besides"
+    ))
 }

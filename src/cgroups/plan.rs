@@ -6,7 +6,9 @@ use super::systemd::{self, Unit};
 use crate::config::Spec;
 use crate::error::Error;
 use crate::host::Host;
-use crate::plan::{Compiler, ParentOp};
+use crate::namespaces::{CloneSet, Kind};
+use crate::plan::{ChildOp, Compiler, ParentOp};
+use crate::protocol::Message;
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -70,7 +72,7 @@ impl Placement {
 
 /// Decides where the container is placed: `cgroupsPath`, or next to the
 /// runtime's own cgroup, under the container's id.
-pub fn plan(spec: &Spec, linux: &Linux, compiler: &mut Compiler) -> Placement {
+pub fn plan(spec: &Spec, linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Placement {
     let hierarchy = match compiler.host.cgroup_hierarchy() {
         Ok(path) => path.to_owned(),
         Err(error) => {
@@ -79,10 +81,26 @@ pub fn plan(spec: &Spec, linux: &Linux, compiler: &mut Compiler) -> Placement {
         }
     };
     match compiler.options.cgroup_manager {
-        Manager::Cgroupfs => plan_path(linux, hierarchy, compiler),
+        Manager::Cgroupfs => {
+            plan_late_entry(clone, compiler);
+            plan_path(linux, hierarchy, compiler)
+        }
         Manager::Systemd => systemd::plan(spec, linux, hierarchy, compiler),
         Manager::Disabled => plan_own(hierarchy, compiler),
     }
+}
+
+/// Init is cloned into its cgroup, unless it is cloned from a cgroup namespace
+/// that the runtime has entered: out of its sight nobody clones into a cgroup,
+/// nor leaves one (`nsdelegate` in cgroups(7)). So the runtime moves init when
+/// it is back in its own namespace, and init waits for that.
+fn plan_late_entry(clone: &CloneSet, compiler: &mut Compiler) {
+    let Some(join) = clone.join_before.iter().find(|join| join.kind == Kind::Cgroup) else {
+        return;
+    };
+    compiler.parent_at(join.pointer.clone(), ParentOp::EnterCgroup);
+    compiler.parent(ParentOp::Send(Message::Placed));
+    compiler.child(ChildOp::Receive(Message::Placed));
 }
 
 /// The container stays where hako is.

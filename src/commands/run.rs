@@ -27,12 +27,13 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         record: created.record,
     };
     let spawned = created.spawned;
+    let cgroup = created.served.cgroup.as_ref();
     let is_filtered = container.record.process.seccomp.is_some();
     let started =
         spawned.wait_for_execution(is_filtered).and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
         created.served.give_interfaces_back();
-        let error = blame_limit(error, &container);
+        let error = container.record.cgroup.blame_limit(error, cgroup);
         delete::destroy(session, &container)?;
         return Err(error);
     }
@@ -43,40 +44,24 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     let terminal = created.served.terminal;
     let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), terminal, created.ear);
     if matches!(status, Ok(KILLED)) {
-        warn_of_low_memory(session, &container);
+        warn_of_low_memory(session, container.record.cgroup.explain_kill(cgroup));
     }
     if !args.keep {
         delete::destroy(session, &container)?;
     }
     // The process ends here, and the kernel closes everything at once.
-    std::mem::forget((container, spawned.pidfd, spawned.socket));
+    std::mem::forget((container, spawned.pidfd, spawned.socket, created.served.cgroup));
     Ok(status?.clamp(0, 255) as u8)
 }
 
 /// Exit status of a program that SIGKILL has ended.
 const KILLED: i32 = 128 + libc::SIGKILL;
 
-/// Why the kernel has killed in the container's cgroup, if it has.
-fn low_memory(container: &super::Container) -> Option<Error> {
-    let cgroup = &container.record.cgroup;
-    cgroup.made.as_ref()?;
-    cgroup.open().ok()?.explain_kill()
-}
-
-fn warn_of_low_memory(session: &Session, container: &super::Container) {
-    if let Some(reason) = low_memory(container) {
+fn warn_of_low_memory(session: &Session, reason: Option<Error>) {
+    if let Some(reason) = reason {
         let hint = reason.hint.as_deref().unwrap_or_default();
         session.report.warning(format!("the container was killed: {reason}; {hint}"));
         session.report.succeeded();
-    }
-}
-
-/// An init that the kernel has killed says nothing itself.
-fn blame_limit(error: Error, container: &super::Container) -> Error {
-    let is_silent = error.errno.is_none() && error.pointer.is_none();
-    match low_memory(container) {
-        Some(reason) if is_silent => reason.within(error.message),
-        _ => error,
     }
 }
 

@@ -28,6 +28,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
     }
     let agent = connect_agent(&container.record)?;
     let ear = open_ear(&container)?;
+    let cgroup = container.record.cgroup.watch();
     let Some(socket) = gate::connect(container.directory.as_fd())? else {
         container.directory.remove_gate()?;
         return Err(Error::new("cannot start an already running container"));
@@ -38,6 +39,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         .and_then(|()| check_execution(&container.record))
         .and_then(|()| run_poststart(&container));
     if let Err(error) = started {
+        let error = container.record.cgroup.blame_limit(error, cgroup.as_ref());
         drop(lock);
         // A hook's failure ends the container for good (runtime.md,
         // "Lifecycle"); after any other it is stopped, and there to be seen.

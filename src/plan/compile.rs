@@ -158,7 +158,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let clone = namespaces::plan_clone(linux, &mut compiler);
     compiler.user_namespace = clone.has_user_namespace();
     let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
-    let cgroup = cgroups::plan(spec, linux, &mut compiler);
+    let cgroup = cgroups::plan(spec, linux, &clone, &mut compiler);
     let hooks = hooks::plan(spec.hooks.as_ref(), &mut compiler);
     let mut process = match &spec.process {
         Some(process) => process::plan_process(spec, process, &mut compiler),

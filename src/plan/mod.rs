@@ -76,6 +76,11 @@ impl Plan {
         self.child.iter().any(|step| matches!(step.op, ChildOp::Gate))
     }
 
+    /// Whether init begins in its cgroup, and is not moved there.
+    pub fn clones_into_cgroup(&self) -> bool {
+        !self.parent.iter().any(|step| step.op == ParentOp::EnterCgroup)
+    }
+
     /// Controllers without which limits could not be set.
     pub fn needed_controllers(&self) -> Vec<cgroups::Need> {
         let settings = self.parent.iter().filter_map(|step| match &step.op {
@@ -135,6 +140,8 @@ pub enum ParentOp {
     Receive(Message),
     /// Have systemd make the cgroup, with init in it.
     MakeScope(systemd::Scope),
+    /// Move init into its cgroup.
+    EnterCgroup,
     /// Write uid_map and gid_map of the child's user namespace.
     MapIds(namespaces::IdMaps),
     /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).

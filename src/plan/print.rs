@@ -102,6 +102,7 @@ impl fmt::Display for ParentOp {
             ParentOp::Send(message) => write!(f, "-> {message}"),
             ParentOp::Receive(message) => write!(f, "<- {message}"),
             ParentOp::MakeScope(scope) => scope.fmt(f),
+            ParentOp::EnterCgroup => f.write_str("move init into its cgroup"),
             ParentOp::MapIds(maps) => {
                 let list = |map: &[namespaces::IdMapping]| {
                     let ranges: Vec<_> = map

@@ -1,11 +1,6 @@
 //! Limits of the controllers that few kernels have together.
 
-use hako_integration::{Bundle, Runtime, cgroup_dir, json};
-use std::fs;
-
-fn read(bundle: &Bundle, file: &str) -> String {
-    fs::read_to_string(cgroup_dir(bundle.cgroup()).join(file)).unwrap().trim().to_string()
-}
+use hako_integration::{Runtime, cgroup_dir, json};
 
 #[test]
 fn a_container_stays_on_its_cpus() {
@@ -13,8 +8,8 @@ fn a_container_stays_on_its_cpus() {
     let mut bundle = hako.bundle();
     bundle.set("/linux/resources/cpu", json!({ "cpus": "1", "mems": "0" }));
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "cpuset.cpus.effective"), "1");
-    assert_eq!(read(&bundle, "cpuset.mems.effective"), "0");
+    assert_eq!(bundle.cgroup_file("cpuset.cpus.effective"), "1");
+    assert_eq!(bundle.cgroup_file("cpuset.mems.effective"), "0");
     let status = container.ask("read /proc/self/status")[0].as_str().unwrap().to_string();
     assert!(status.contains("Cpus_allowed_list:\t1\n"), "{status}");
     let _ = container.command(&["update", "--cpuset-cpus", "0"]).output().ok();
@@ -36,14 +31,14 @@ fn weights_are_for_all_devices_and_for_some() {
     } else {
         ("io.weight", "default 4950")
     };
-    assert_eq!(read(&bundle, expected.0), expected.1);
-    assert_eq!(read(&bundle, "cpu.idle"), "1");
+    assert_eq!(bundle.cgroup_file(expected.0), expected.1);
+    assert_eq!(bundle.cgroup_file("cpu.idle"), "1");
     let _ = container
         .command(&["update", "--cpu-idle", "0", "--cpu-share", "1024", "--blkio-weight", "1000"])
         .output()
         .ok();
     assert_eq!(
-        (read(&bundle, "cpu.idle"), read(&bundle, "cpu.weight")),
+        (bundle.cgroup_file("cpu.idle"), bundle.cgroup_file("cpu.weight")),
         ("0".into(), "100".into())
     );
 }
@@ -57,14 +52,14 @@ fn bursts_and_quotas_change_together() {
         json!({ "quota": 50_000, "period": 100_000, "burst": 40_000 }),
     );
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "cpu.max.burst"), "40000");
+    assert_eq!(bundle.cgroup_file("cpu.max.burst"), "40000");
     for (quota, burst) in [("20000", "10000"), ("90000", "80000"), ("90000", "0")] {
         let _ = container
             .command(&["update", "--cpu-quota", quota, "--cpu-burst", burst])
             .output()
             .ok();
-        assert_eq!(read(&bundle, "cpu.max"), format!("{quota} 100000"));
-        assert_eq!(read(&bundle, "cpu.max.burst"), burst);
+        assert_eq!(bundle.cgroup_file("cpu.max"), format!("{quota} 100000"));
+        assert_eq!(bundle.cgroup_file("cpu.max.burst"), burst);
     }
 }
 
@@ -75,8 +70,8 @@ fn huge_pages_are_limited() {
     bundle
         .set("/linux/resources/hugepageLimits", json!([{ "pageSize": "2MB", "limit": 4_194_304 }]));
     let container = hako.serve(&bundle);
-    assert_eq!(read(&bundle, "hugetlb.2MB.max"), "4194304");
-    assert_eq!(read(&bundle, "hugetlb.2MB.rsvd.max"), "4194304");
+    assert_eq!(bundle.cgroup_file("hugetlb.2MB.max"), "4194304");
+    assert_eq!(bundle.cgroup_file("hugetlb.2MB.rsvd.max"), "4194304");
     drop(container);
 }
 

@@ -4,4 +4,5 @@
 //! here.
 
 mod limits;
+mod systemd;
 mod world;

@@ -1,12 +1,8 @@
 //! Limits are systemd's, too: what systemd does not know of, it would undo.
 
 use super::{assert_gone, property, systemctl, unit};
-use hako_integration::{Runtime, cgroup_dir, json};
-use std::fs;
-
-fn file(cgroup: &str, name: &str) -> String {
-    fs::read_to_string(cgroup_dir(cgroup).join(name)).expect(name).trim().to_string()
-}
+use crate::limits::{blames_the_limit, cannot_live_with};
+use hako_integration::{Runtime, json};
 
 #[test]
 fn limits_are_properties_and_files() {
@@ -43,12 +39,12 @@ fn limits_are_properties_and_files() {
         ("pids.max", "20"),
     ];
     for (name, value) in files {
-        assert_eq!(file(bundle.cgroup(), name), value, "{name}");
+        assert_eq!(bundle.cgroup_file(name), value, "{name}");
     }
     systemctl(&["daemon-reload"]);
     container.start();
     for (name, value) in files {
-        assert_eq!(file(bundle.cgroup(), name), value, "{name} after daemon-reload");
+        assert_eq!(bundle.cgroup_file(name), value, "{name} after daemon-reload");
     }
 }
 
@@ -88,7 +84,7 @@ fn a_limit_of_no_processes_is_the_kernels() {
     let mut bundle = hako.bundle();
     bundle.set("/linux/resources/pids/limit", 0);
     let _container = hako.create(&bundle);
-    assert_eq!(file(bundle.cgroup(), "pids.max"), "0");
+    assert_eq!(bundle.cgroup_file("pids.max"), "0");
 }
 
 #[test]
@@ -99,5 +95,17 @@ fn a_container_over_its_memory_is_killed_and_can_be_deleted() {
     bundle.inspector("alloc 64");
     let output = hako.run(&bundle);
     assert_eq!(output.code, Some(137), "{output}");
+    blames_the_limit(&output, 16 << 20);
+    assert_gone(&unit(&bundle));
+}
+
+/// systemd removes the scope as soon as nothing lives in it, and with it what
+/// the kernel has counted there.
+#[test]
+fn an_init_that_cannot_live_with_its_limit_is_explained() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/memory", json!({"limit": 4096, "swap": 4096}));
+    cannot_live_with(4096, &hako, &bundle);
     assert_gone(&unit(&bundle));
 }

@@ -11,13 +11,13 @@ use hako_integration::Bundle;
 use std::process::Command;
 
 /// The unit of a bundle's container.
-fn unit(bundle: &Bundle) -> String {
+pub fn unit(bundle: &Bundle) -> String {
     format!("test-{}.scope", bundle.id())
 }
 
 /// What `systemctl` prints; its exit code is of no interest. It runs outside of
 /// the test's mount namespace, in which systemd may be hidden.
-fn systemctl(args: &[&str]) -> String {
+pub fn systemctl(args: &[&str]) -> String {
     let mut command = Command::new("timeout");
     command.args(["20", "nsenter", "--mount=/proc/1/ns/mnt", "systemctl"]);
     let output = command.args(args).output();
@@ -26,7 +26,7 @@ fn systemctl(args: &[&str]) -> String {
 }
 
 /// A property of a unit.
-fn property(unit: &str, name: &str) -> String {
+pub fn property(unit: &str, name: &str) -> String {
     systemctl(&["show", unit, "--value", "--property", name])
 }
 

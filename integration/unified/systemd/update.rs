@@ -1,12 +1,7 @@
 //! Changes to a running container.
 
 use super::{property, systemctl, unit};
-use hako_integration::{Runtime, cgroup_dir, json};
-use std::fs;
-
-fn file(cgroup: &str, name: &str) -> String {
-    fs::read_to_string(cgroup_dir(cgroup).join(name)).expect(name).trim().to_string()
-}
+use hako_integration::{Runtime, json};
 
 #[test]
 fn systemd_learns_of_an_update() {
@@ -25,10 +20,10 @@ fn systemd_learns_of_an_update() {
         assert_eq!(property(&unit, name), value, "{name}");
     }
     // systemd has whole percent, the kernel what was asked for.
-    assert_eq!(file(bundle.cgroup(), "cpu.max"), "33333 100000");
+    assert_eq!(bundle.cgroup_file("cpu.max"), "33333 100000");
     systemctl(&["daemon-reload"]);
-    assert_eq!(file(bundle.cgroup(), "memory.max"), "134217728");
-    assert_eq!(file(bundle.cgroup(), "pids.max"), "30");
+    assert_eq!(bundle.cgroup_file("memory.max"), "134217728");
+    assert_eq!(bundle.cgroup_file("pids.max"), "30");
 }
 
 #[test]
@@ -42,7 +37,7 @@ fn an_update_that_the_kernel_refuses_does_not_reach_systemd() {
     let refused = container.command(&["update"]).arg("--resources").arg(&resources);
     assert_eq!(refused.output().code, Some(1));
     assert_eq!(property(&unit(&bundle), "MemoryMax"), (64 << 20).to_string());
-    assert_eq!(file(bundle.cgroup(), "memory.max"), (64 << 20).to_string());
+    assert_eq!(bundle.cgroup_file("memory.max"), (64 << 20).to_string());
 }
 
 #[test]
@@ -51,7 +46,7 @@ fn a_paused_container_can_be_deleted() {
     let bundle = hako.bundle();
     let container = hako.serve(&bundle);
     let _ = container.command(&["pause"]).output().ok();
-    assert_eq!(file(bundle.cgroup(), "cgroup.events"), "populated 1\nfrozen 1");
+    assert_eq!(bundle.cgroup_file("cgroup.events"), "populated 1\nfrozen 1");
     drop(container);
     super::assert_gone(&unit(&bundle));
 }

@@ -53,7 +53,7 @@ pub struct Global {
     /// Who places containers: cgroupfs (hako itself), systemd or disabled (nobody)
     #[arg(long, global = true, value_name = "MANAGER", hide_possible_values = true)]
     pub cgroup_manager: Option<CgroupManager>,
-    /// Ignore failures that an unprivileged user cannot avoid: true, false or auto
+    /// Do without the cgroup that only root can make: true, false or auto
     #[arg(
         long, global = true, value_name = "WHEN", num_args = 0..=1, require_equals = true,
         hide_possible_values = true, default_value = "auto", default_missing_value = "true"
@@ -62,10 +62,20 @@ pub struct Global {
 }
 
 impl Global {
+    /// What `--rootless` says; `None` for auto.
+    pub fn rootless(&self) -> Option<bool> {
+        match self.rootless {
+            Rootless::True => Some(true),
+            Rootless::False => Some(false),
+            Rootless::Auto => None,
+        }
+    }
+
     /// The manager that is asked for, by name or by `--systemd-cgroup`.
     pub fn cgroup_manager(&self) -> Manager {
         match (self.cgroup_manager, self.systemd_cgroup) {
-            (Some(CgroupManager::Cgroupfs), _) | (None, false) => Manager::Cgroupfs,
+            (Some(CgroupManager::Cgroupfs), _) => Manager::Cgroupfs,
+            (None, false) => Manager::Auto,
             (Some(CgroupManager::Systemd), _) | (None, true) => Manager::Systemd,
             (Some(CgroupManager::Disabled), _) => Manager::Disabled,
         }

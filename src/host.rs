@@ -1,12 +1,28 @@
 //! Facts about the host, found out once and only when asked for.
 
-use crate::cgroups::{self, systemd};
+use crate::cgroups::{self, Driver, Placement, systemd};
 use crate::error::{Context, Error, Result};
+use crate::namespaces::{self, Account, IdKind, Kind};
 use crate::resctrl;
 use oci_spec::runtime::Arch;
-use rustix::fs::statfs;
+use rustix::fs::{Access, statfs};
+use rustix::thread::CapabilitySet;
+use serde::Serialize;
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+
+/// Who makes containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Maker {
+    /// Root of the machine.
+    Root,
+    /// Root of a user namespace only.
+    NamespaceRoot,
+    /// A user without privilege: all of it comes from the user namespace that
+    /// is made for the container.
+    User,
+}
 
 /// What the plan depends on besides the configuration. Tests make one by hand.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +37,11 @@ pub struct Host {
     memberships: OnceCell<String>,
     resctrl: OnceCell<Option<PathBuf>>,
     initial_user_namespace: OnceCell<bool>,
+    owned: [OnceCell<bool>; Kind::ALL.len()],
+    ids: OnceCell<[u32; 2]>,
+    account: OnceCell<Account>,
+    delegated_cgroup: OnceCell<Option<PathBuf>>,
+    delegated_controllers: OnceCell<Vec<String>>,
     systemd: OnceCell<systemd::Facts>,
 }
 
@@ -46,6 +67,99 @@ impl Host {
             .systemd
             .set(systemd::Facts { instance: systemd::Instance::System, root: PathBuf::from("/") });
         host
+    }
+
+    /// The same machine for a user 1000 called web: without privilege and without a
+    /// cgroup, but with 65536 ids.
+    pub fn example_of_user() -> Self {
+        let host = Self { capabilities: 0, ..Self::example() };
+        let _ = host.ids.set([1000, 1000]);
+        let _ = host.account.set(Account::example());
+        let _ = host.delegated_cgroup.set(None);
+        host
+    }
+
+    /// The same machine for a rootless engine: root of a user namespace with a
+    /// mount namespace of its own, and nothing else.
+    pub fn example_of_namespace_root() -> Self {
+        let host = Self { initial_user_namespace: OnceCell::from(false), ..Self::example() };
+        for kind in Kind::ALL {
+            let _ = host.owned[kind as usize].set(kind == Kind::Mount);
+        }
+        let _ = host.delegated_cgroup.set(None);
+        host
+    }
+
+    /// What the same machine is to root.
+    #[must_use]
+    pub fn as_root(&self) -> Self {
+        let is_initial = OnceCell::from(true);
+        Self { capabilities: u64::MAX >> 23, initial_user_namespace: is_initial, ..self.clone() }
+    }
+
+    /// Who makes containers here.
+    pub fn maker(&self) -> Maker {
+        if self.capabilities & CapabilitySet::SYS_ADMIN.bits() == 0 {
+            Maker::User
+        } else if self.is_in_initial_user_namespace() {
+            Maker::Root
+        } else {
+            Maker::NamespaceRoot
+        }
+    }
+
+    /// Whether this process has privilege over its namespace of this kind: it
+    /// may leave it and come back, and change what belongs to it.
+    pub fn owns(&self, kind: Kind) -> bool {
+        match self.maker() {
+            Maker::Root => true,
+            Maker::NamespaceRoot => {
+                *self.owned[kind as usize].get_or_init(|| namespaces::is_own(kind))
+            }
+            Maker::User => false,
+        }
+    }
+
+    /// Whether ids of this kind may be mapped without help.
+    pub fn maps_any(&self, kind: IdKind) -> bool {
+        namespaces::maps_any(self.capabilities, kind)
+    }
+
+    /// The user or group that hako runs as.
+    pub fn own_id(&self, kind: IdKind) -> u32 {
+        let probe = || {
+            let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+            [user.as_raw(), group.as_raw()]
+        };
+        self.ids.get_or_init(probe)[kind as usize]
+    }
+
+    /// The user who runs hako.
+    pub fn account(&self) -> &Account {
+        let probe = || Account::probe(self.own_id(IdKind::User), self.own_id(IdKind::Group));
+        self.account.get_or_init(probe)
+    }
+
+    /// The cgroup in which this process, which is not root of the machine, may
+    /// make others: the one above its own, or its own.
+    pub fn delegated_cgroup(&self) -> Option<&Path> {
+        let probe = || {
+            let (hierarchy, own) = (self.cgroup_hierarchy().ok()?, self.own_cgroup().ok()?);
+            let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+            let may_fill = |path: &&Path| {
+                let directory = hierarchy.join(path.strip_prefix("/").unwrap_or(path));
+                may_write(&directory) && may_write(&directory.join("cgroup.procs"))
+            };
+            // A cgroup out of sight of the cgroup namespace begins with "..".
+            let is_visible = |path: &&Path| !path.starts_with("/..");
+            own.parent()
+                .into_iter()
+                .chain([own])
+                .filter(is_visible)
+                .find(may_fill)
+                .map(Path::to_owned)
+        };
+        self.delegated_cgroup.get_or_init(probe).as_deref()
     }
 
     /// Whether AppArmor is in force.
@@ -94,6 +208,28 @@ impl Host {
         })
     }
 
+    /// Controllers that a cgroup at this place can have.
+    pub fn controllers_for(&self, placement: &Placement) -> &[String] {
+        if self.maker() == Maker::Root {
+            return self.controllers();
+        }
+        self.delegated_controllers.get_or_init(|| {
+            let directory = placement.directory();
+            let near = match &placement.driver {
+                Driver::Systemd(_) => self.systemd().ok().map(|systemd| {
+                    let root = systemd.root.strip_prefix("/").unwrap_or(&systemd.root);
+                    placement.hierarchy.join(root)
+                }),
+                Driver::Cgroupfs => {
+                    directory.ancestors().find(|path| path.is_dir()).map(Path::to_owned)
+                }
+                Driver::Disabled => None,
+            };
+            let list = near.and_then(|directory| cgroups::controllers_at(&directory).ok());
+            list.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+        })
+    }
+
     /// Whether a v1 hierarchy holds a controller of cgroup v2's name.
     pub fn is_held_by_v1(&self, controller: &str) -> bool {
         let name = if controller == "io" { "blkio" } else { controller };
@@ -109,6 +245,15 @@ impl Host {
         }
         let facts = systemd::Facts::probe()?;
         Ok(self.systemd.get_or_init(|| facts))
+    }
+
+    /// Whether the user's own systemd could make units.
+    pub fn has_systemd_of_user(&self) -> bool {
+        let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
+        let listens = || Path::new(&directory).join("systemd/private").exists();
+        self.maker() == Maker::User
+            && (self.systemd.get().is_some() || listens())
+            && self.systemd().is_ok_and(|systemd| systemd.instance == systemd::Instance::User)
     }
 
     /// The cgroup this process is in, as a path in the hierarchy.

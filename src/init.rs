@@ -45,6 +45,26 @@ pub struct Opened {
     pub namespace: Option<OwnedFd>,
 }
 
+impl Opened {
+    /// Opens what a step needs; its mount's source only if `mounts`.
+    pub fn new(step: &Step<ChildOp>, mounts: bool) -> Result<Self> {
+        let mut opened = Self::default();
+        match &step.op {
+            ChildOp::Rootfs(op) if mounts => {
+                opened.mount = op.prepare().map_err(|error| {
+                    error.within(op.to_string()).below(step.pointer.as_deref().unwrap_or(""))
+                })?;
+            }
+            ChildOp::Namespace(NamespaceOp::Join(join)) => {
+                let namespace = join.open().map_err(|error| error.at(join.pointer.clone()))?;
+                opened.namespace = Some(namespace);
+            }
+            _ => {}
+        }
+        Ok(opened)
+    }
+}
+
 /// Does all steps. Ends in another program, or exits with the error told to
 /// whoever listens.
 pub fn run(init: Init) -> ! {
@@ -104,6 +124,7 @@ impl Running<'_> {
                     _ => Ok(()),
                 }
             }
+            ChildOp::OpenSources => self.open_sources(),
             ChildOp::Rootfs(op) => op.apply(&mut self.workspace, &mut opened.mount),
             ChildOp::Terminal(op) => self.apply_terminal(op),
             ChildOp::Hooks(kind) => self.run_hooks(*kind),
@@ -117,6 +138,18 @@ impl Running<'_> {
             ChildOp::LetGo => self.let_go(),
             ChildOp::Gate => self.pass_gate(),
         }
+    }
+
+    /// What the runtime could not open: cloning a mount takes privilege over the
+    /// mount namespace, which init has now over its own.
+    fn open_sources(&mut self) -> Result<()> {
+        let steps = &self.init.plan.child;
+        for (step, opened) in steps.iter().zip(&mut self.init.opened) {
+            if let ChildOp::Rootfs(_) = &step.op {
+                *opened = Opened::new(step, true)?;
+            }
+        }
+        Ok(())
     }
 
     fn receive(&mut self, message: Message) -> Result<Option<OwnedFd>> {
@@ -226,7 +259,7 @@ fn die_with_parent() -> Result<()> {
 }
 
 /// Adds what the step was about, for steps that have a name of their own.
-fn locate(error: Error, step: &Step<ChildOp>) -> Error {
+pub fn locate(error: Error, step: &Step<ChildOp>) -> Error {
     let error = match &step.op {
         ChildOp::Rootfs(op) => error.within(op.to_string()),
         ChildOp::Namespace(op) => error.within(op.to_string()),

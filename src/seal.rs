@@ -45,11 +45,16 @@ pub fn seal() -> Result<Seal> {
     if !enters {
         return Ok(Seal { binary: None });
     }
+    let by_root = sys::is_executed_by_root();
+    if !by_root && is_out_of_reach() {
+        return Ok(Seal { binary: None });
+    }
     if is_sealed() {
         return Ok(Seal { binary: sys::executed_descriptor() });
     }
-    let binary = match readonly_clone() {
-        // Cloning a mount takes privilege; copying the binary does not.
+    // Cloning a mount takes privilege; copying the binary does not.
+    let cloned = if by_root { readonly_clone() } else { Err(Errno::PERM) };
+    let binary = match cloned {
         Err(Errno::PERM) => sealed_copy()?,
         result => result.os(|| "cannot seal the runtime binary")?,
     };
@@ -62,6 +67,14 @@ pub fn seal() -> Result<Seal> {
         "cannot execute the sealed runtime binary",
         sys::execute_fd(binary.as_fd(), &args),
     ))
+}
+
+/// Whether the binary is root's alone to write: no user namespace that an
+/// ordinary user can make has root's id in it.
+fn is_out_of_reach() -> bool {
+    const OTHERS_MAY_WRITE: u32 = 0o022;
+    rustix::fs::stat(SELF)
+        .is_ok_and(|stat| stat.st_uid == 0 && stat.st_mode & OTHERS_MAY_WRITE == 0)
 }
 
 /// On a read-only mount, or in memory that cannot be written to.

@@ -8,7 +8,7 @@ use crate::foreground;
 use crate::gate;
 use crate::hooks;
 use crate::init::{self, Init, Opened};
-use crate::namespaces::{self, Join, Kind, Visit};
+use crate::namespaces::{self, Join, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan, Step};
 use crate::process;
 use crate::protocol::{Attachment, Interruption, Message, Socket};
@@ -48,7 +48,7 @@ pub struct Inherited {
 pub struct Prepared {
     steps: Vec<Opened>,
     before: Vec<(Join, OwnedFd)>,
-    user: Option<OwnedFd>,
+    bridge: Vec<Opened>,
     container: Option<OwnedFd>,
     filter: Option<Filter>,
 }
@@ -61,26 +61,16 @@ pub fn prepare(plan: &Plan, container: Option<OwnedFd>) -> Result<Prepared> {
     for join in &plan.clone.join_before {
         before.push((join.clone(), open(join)?));
     }
-    let mut steps = Vec::with_capacity(plan.child.len());
-    for step in &plan.child {
-        let mut opened = Opened::default();
-        match &step.op {
-            ChildOp::Rootfs(op) => {
-                opened.mount = op.prepare().map_err(|error| {
-                    error.within(op.to_string()).below(step.pointer.as_deref().unwrap_or(""))
-                })?;
-            }
-            ChildOp::Namespace(namespaces::Op::Join(join)) => opened.namespace = Some(open(join)?),
-            _ => {}
-        }
-        steps.push(opened);
-    }
-    let user = plan.clone.join_after.iter().find(|join| join.kind == Kind::User);
-    let user = user.filter(|_| plan.clone.bridge).map(open).transpose()?;
+    let open_all = |steps: &[Step<ChildOp>]| -> Result<Vec<Opened>> {
+        let by_init = steps.iter().any(|step| step.op == ChildOp::OpenSources);
+        let open = |step| Opened::new(step, !by_init);
+        steps.iter().map(open).collect()
+    };
+    let (steps, bridge) = (open_all(&plan.child)?, open_all(&plan.bridge)?);
     if let Some(agent) = plan.process.seccomp.as_ref().and_then(|setup| setup.agent.as_ref()) {
         agent.probe()?;
     }
-    Ok(Prepared { steps, before, user, container, filter: None })
+    Ok(Prepared { steps, before, bridge, container, filter: None })
 }
 
 impl Prepared {
@@ -118,13 +108,14 @@ pub fn spawn(
     if let Some(pidfd) = prepared.container.as_ref().filter(|_| !plan.clone.enter.is_empty()) {
         visit.enter_container(pidfd, &plan.clone.enter)?;
     }
-    if plan.clone.is_new(Kind::Time) && !plan.clone.has_user_namespace() {
+    if plan.clone.time_apart {
         visit
             .unshare_time(&plan.clone.time_offsets)
             .map_err(|error| error.at("/linux/timeOffsets"))?;
     }
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .os(|| "cannot make the process undumpable")?;
+    if !plan.clone.dumpable {
+        namespaces::make_undumpable()?;
+    }
     let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
     let cgroup = cgroup.filter(|_| plan.clones_into_cgroup()).map(AsFd::as_fd);
     let request = Clone3 { flags: if plan.clone.bridge { 0 } else { flags }, cgroup };
@@ -133,8 +124,8 @@ pub fn spawn(
             drop(seal);
             drop(parent_end);
             std::mem::forget(visit);
-            if let Some(user) = &prepared.user {
-                bridge(user, flags, cgroup, &child_end);
+            if plan.clone.bridge {
+                bridge(plan, &prepared, flags, cgroup, &child_end);
             }
             init::run(Init {
                 plan,
@@ -156,14 +147,28 @@ pub fn spawn(
     }
 }
 
-/// A process in between: enters the user namespace, so that the pid namespace
-/// of init, its sibling, belongs to it. Returns in init only.
-fn bridge(user: &OwnedFd, flags: u64, cgroup: Option<BorrowedFd>, socket: &Socket) {
-    let entered = nix::sched::setns(user, nix::sched::CloneFlags::CLONE_NEWUSER)
-        .os(|| "cannot enter the user namespace");
-    let cloned = entered.and_then(|()| {
+/// A process in between: enters namespaces, so that init, its sibling, is cloned
+/// there, and need not come back. Returns in init only.
+fn bridge(
+    plan: &Plan,
+    prepared: &Prepared,
+    flags: u64,
+    cgroup: Option<BorrowedFd>,
+    socket: &Socket,
+) {
+    let cross = |(step, opened): (&Step<ChildOp>, &Opened)| {
+        let namespace = opened.namespace.as_ref().or(prepared.container.as_ref());
+        let crossed = match &step.op {
+            ChildOp::Namespace(op) => op.apply(namespace),
+            ChildOp::Process(op) => op.apply(&plan.process, &mut process::Preparation::default()),
+            _ => Ok(()),
+        };
+        crossed.map_err(|error| init::locate(error, step))
+    };
+    let crossed = plan.bridge.iter().zip(&prepared.bridge).try_for_each(cross);
+    let cloned = crossed.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
-        sys::clone3(&Clone3 { flags, cgroup }).os(|| "cannot clone init")
+        sys::clone3(&Clone3 { flags, cgroup }).map_err(|errno| clone_refused(plan, errno))
     });
     let told = match cloned {
         Ok(Cloned::Child) => return,

@@ -119,6 +119,15 @@ impl InitProcess {
         })
     }
 
+    /// Pids of every process in its pid namespace.
+    pub fn neighbours(&self) -> Vec<i32> {
+        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = namespace(self.pid).filter(|_| self.is_alive()) else { return Vec::new() };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| namespace(*pid).as_ref() == Some(&own)).collect()
+    }
+
     /// A descriptor for this very process; `None` if it has ended.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = rustix::process::Pid::from_raw(self.pid) else {

@@ -3,6 +3,7 @@
 //! ones are all held to it.
 
 use hako::hooks::Kind as Hook;
+use hako::host::Maker;
 use hako::namespaces::Op as Namespace;
 use hako::plan::{ChildOp as C, ParentOp as P, Plan, Step};
 use hako::process::Op as Process;
@@ -71,6 +72,18 @@ const CHILD: &[Rule<C>] = &[
     (HOST_PROC, ENTER, "files of /proc are the host's, not those of an image"),
     (is!(C::Namespace(_)), MOUNTED, "hooks of the runtime see finished namespaces"),
     (is!(C::Rootfs(Rootfs::IsolateMounts)), ROOT, "no mount may reach the host"),
+    (
+        is!(C::Rootfs(Rootfs::IsolateMounts)),
+        is!(C::OpenSources),
+        "copies of the host's mounts must not lead back to the host",
+    ),
+    (is!(C::OpenSources), ROOT, "sources are the host's, not the container's"),
+    (
+        is!(C::Namespace(Namespace::Undumpable)),
+        MOUNTED,
+        "nobody whom hooks may let in looks into init",
+    ),
+    (is!(C::Namespace(Namespace::Undumpable)), ENTER, "nor anybody in the container"),
     (ROOT, TREE, "mounts are looked up in the root"),
     (TREE, is!(C::Terminal(Terminal::Open { .. })), "the terminal comes from the devpts mounted"),
     (TREE, MOUNTED, "hooks of the runtime see the finished tree"),
@@ -311,12 +324,14 @@ fn check_mount_order(plan: &Plan) {
 fn check_user_namespace(plan: &Plan) {
     let parent = |is: Is<P>| plan.parent.iter().any(|step| is(&step.op));
     let child = |is: Is| plan.child.iter().any(|step| is(&step.op));
-    let inside = plan.clone.has_user_namespace();
+    // Nor has a runtime that has none itself.
+    let inside = plan.clone.has_user_namespace() && plan.maker != Maker::User;
+    let by_bridge = plan.bridge.iter().any(|step| matches!(step.op, C::Process(_)));
     for (wanted, by_parent, by_child, what) in [
         (
             plan.process.oom_score_adj.is_some(),
             parent(is!(P::OomScoreAdj(_))),
-            child(is!(C::Process(Process::OomScoreAdj(_)))),
+            child(is!(C::Process(Process::OomScoreAdj(_)))) || by_bridge,
             "oom_score_adj",
         ),
         (
@@ -333,5 +348,12 @@ fn check_user_namespace(plan: &Plan) {
     let told = parent(is!(P::Send(Message::Mapped)));
     let made = plan.clone.is_new(hako::namespaces::Kind::User);
     assert_eq!((mapped, told), (made, made), "id maps\n{plan}");
+    let inside = plan.clone.has_user_namespace();
     assert!(inside || !child(is!(C::Namespace(Namespace::BecomeUser { .. }))), "\n{plan}");
+    // The bridge is for entering namespaces, and nothing of init's is left to it.
+    assert_eq!(plan.clone.bridge, !plan.bridge.is_empty(), "a bridge\n{plan}");
+    let shields =
+        |steps: &[Step<C>]| steps.iter().any(|step| step.op == C::Namespace(Namespace::Undumpable));
+    let shielded = shields(&plan.child) || shields(&plan.bridge);
+    assert_eq!(plan.clone.dumpable, shielded, "somebody makes init undumpable\n{plan}");
 }

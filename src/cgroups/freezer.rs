@@ -2,7 +2,7 @@
 //! (cgroups(7); the kernel's cgroup-v2.rst, "cgroup.freeze").
 
 use super::directory::is_gone;
-use super::{CgroupDir, Record};
+use super::{CgroupDir, Driver, Record};
 use crate::error::{Context, Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -14,7 +14,14 @@ const TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 impl Record {
     /// Opens the container's cgroup.
+    ///
+    /// # Errors
+    /// When it has none of its own.
     pub fn open(&self) -> Result<CgroupDir> {
+        if self.placement.driver == Driver::Disabled {
+            return Err(Error::new("the container has no cgroup of its own")
+                .hint("it was created with --cgroup-manager=disabled, or by a user to whom no cgroup is delegated"));
+        }
         CgroupDir::open(&self.placement.directory())
     }
 

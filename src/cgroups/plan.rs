@@ -5,7 +5,7 @@ use super::resources::{Current, Setting, Table};
 use super::systemd::{self, Unit};
 use crate::config::Spec;
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::namespaces::{CloneSet, Kind};
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
@@ -53,8 +53,11 @@ pub enum Driver {
 /// How the command line wants containers to be placed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Manager {
-    /// In a cgroup that hako makes.
+    /// As root: in a cgroup that hako makes. As anybody else: so where cgroups are
+    /// delegated to them, or by their systemd, or not at all.
     #[default]
+    Auto,
+    /// In a cgroup that hako makes.
     Cgroupfs,
     /// In a unit of systemd.
     Systemd,
@@ -75,13 +78,20 @@ impl Placement {
 pub fn plan(spec: &Spec, linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Placement {
     let hierarchy = match compiler.host.cgroup_hierarchy() {
         Ok(path) => path.to_owned(),
+        Err(_) if compiler.is_rootless() => {
+            return Placement { driver: Driver::Disabled, ..Placement::default() };
+        }
         Err(error) => {
             compiler.fault(error);
             return Placement::default();
         }
     };
+    let is_open = linux.cgroups_path().as_deref().is_none_or(|path| path.as_os_str().is_empty());
     match compiler.options.cgroup_manager {
-        Manager::Cgroupfs => {
+        Manager::Auto if is_open && compiler.is_rootless() => {
+            plan_delegated(spec, linux, hierarchy, clone, compiler)
+        }
+        Manager::Auto | Manager::Cgroupfs => {
             plan_late_entry(clone, compiler);
             plan_path(linux, hierarchy, compiler)
         }
@@ -95,12 +105,32 @@ pub fn plan(spec: &Spec, linux: &Linux, clone: &CloneSet, compiler: &mut Compile
 /// nor leaves one (`nsdelegate` in cgroups(7)). So the runtime moves init when
 /// it is back in its own namespace, and init waits for that.
 fn plan_late_entry(clone: &CloneSet, compiler: &mut Compiler) {
-    let Some(join) = clone.join_before.iter().find(|join| join.kind == Kind::Cgroup) else {
+    let mut before = clone.join_before.iter().chain(&clone.join_bridge);
+    let Some(join) = before.find(|join| join.kind == Kind::Cgroup) else {
         return;
     };
     compiler.parent_at(join.pointer.clone(), ParentOp::EnterCgroup);
     compiler.parent(ParentOp::Send(Message::Placed));
     compiler.child(ChildOp::Receive(Message::Placed));
+}
+
+/// Where somebody who is not root of the machine may have a container.
+fn plan_delegated(
+    spec: &Spec,
+    linux: &Linux,
+    hierarchy: PathBuf,
+    clone: &CloneSet,
+    compiler: &mut Compiler,
+) -> Placement {
+    if let Some(directory) = compiler.host.delegated_cgroup() {
+        let path = directory.join(&compiler.options.id);
+        plan_late_entry(clone, compiler);
+        return Placement { hierarchy, path, driver: Driver::Cgroupfs };
+    }
+    match compiler.host.has_systemd_of_user() {
+        true => systemd::plan(spec, linux, hierarchy, compiler),
+        false => plan_own(hierarchy, compiler),
+    }
 }
 
 /// The container stays where hako is.
@@ -158,7 +188,7 @@ fn check_path(path: &Path, pointer: &str, compiler: &mut Compiler) {
 /// Plans the limits: one step of the runtime for each, while init mounts.
 /// They hold before anything of the container runs, and after the clone,
 /// which a limit of no processes would refuse.
-pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
+pub fn plan_limits(linux: &Linux, placement: &Placement, compiler: &mut Compiler) {
     let Some(resources) = linux.resources() else { return };
     let table = Table::new(resources, &Current::default(), "/linux/resources");
     for fault in table.faults {
@@ -167,11 +197,10 @@ pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
     for warning in table.warnings {
         compiler.warn(warning);
     }
-    let has_cgroup = compiler.options.cgroup_manager != Manager::Disabled;
     for setting in table.settings {
-        let missing = match has_cgroup {
-            true => missing_controller(&setting, compiler.host),
-            false => Some(no_cgroup_for(&setting)),
+        let missing = match placement.driver {
+            Driver::Disabled => Some(no_cgroup_for(&setting, compiler)),
+            _ => missing_controller(&setting, placement, compiler.host),
         };
         match missing {
             None => compiler.parent_at(setting.pointer.clone(), ParentOp::Limit(setting)),
@@ -182,15 +211,23 @@ pub fn plan_limits(linux: &Linux, compiler: &mut Compiler) {
     }
 }
 
-fn no_cgroup_for(setting: &Setting) -> Error {
-    Error::new(format!("cannot set {}: the container gets no cgroup of its own", setting.file))
-        .at(setting.pointer.clone())
-        .hint("leave out the limit, or --cgroup-manager=disabled")
+fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
+    let what = format!("cannot set {}", setting.file);
+    let error = match compiler.options.cgroup_manager {
+        Manager::Disabled => Error::new(format!("{what}: the container gets no cgroup of its own"))
+            .hint("leave out the limit, or --cgroup-manager=disabled"),
+        _ => Error::new(format!("{what}: no cgroup is delegated to hako's user"))
+            .hint(format!("{DELEGATE}; or leave out the limit")),
+    };
+    error.at(setting.pointer.clone())
 }
+
+/// How users get controllers to hand out.
+const DELEGATE: &str = "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; then, after a new login, systemd-run --user --scope -p Delegate=yes hako ..., or --systemd-cgroup";
 
 /// Plans which devices the container may use. Without rules it is those of
 /// every container: nothing that a node in the image could name.
-pub fn plan_devices(linux: &Linux, compiler: &mut Compiler) {
+pub fn plan_devices(linux: &Linux, placement: &Placement, compiler: &mut Compiler) {
     let pointer = "/linux/resources/devices";
     let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_deref());
     let rules = rules.unwrap_or_default();
@@ -198,12 +235,12 @@ pub fn plan_devices(linux: &Linux, compiler: &mut Compiler) {
     for (index, fault) in faults {
         compiler.fault(fault.below(&format!("{pointer}/{index}")));
     }
-    let obstacle = if compiler.options.cgroup_manager == Manager::Disabled {
-        Some("the container gets no cgroup of its own")
-    } else if !compiler.host.is_in_initial_user_namespace() {
+    let obstacle = if compiler.host.maker() != Maker::Root {
         Some(
             "that takes privilege outside this user namespace; the kernel lets nobody make device nodes in it",
         )
+    } else if placement.driver == Driver::Disabled {
+        Some("the container gets no cgroup of its own")
     } else {
         None
     };
@@ -220,14 +257,18 @@ pub fn plan_devices(linux: &Linux, compiler: &mut Compiler) {
 }
 
 /// What is wrong if the hierarchy lacks the controller of a setting.
-pub fn missing_controller(setting: &Setting, host: &Host) -> Option<Error> {
+pub fn missing_controller(setting: &Setting, placement: &Placement, host: &Host) -> Option<Error> {
     let controller = setting.controller()?;
-    if host.controllers().iter().any(|present| present == controller) {
+    if host.controllers_for(placement).iter().any(|present| present == controller) {
         return None;
     }
     let hierarchy = host.cgroup_hierarchy().ok()?;
     let what = format!("cannot set {}", setting.file);
-    let error = if host.is_held_by_v1(controller) {
+    let is_there = host.controllers().iter().any(|present| present == controller);
+    let error = if is_there {
+        Error::new(format!("{what}: the {controller} controller is not delegated to hako's user"))
+            .hint(DELEGATE)
+    } else if host.is_held_by_v1(controller) {
         Error::new(format!(
             "{what}: a hierarchy of cgroup v1 holds the {controller} controller, cgroup v2 at {} has not got it",
             hierarchy.display()

@@ -62,6 +62,7 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         no_new_keyring: bundle.no_new_keyring,
         overlay: overlay_request(bundle)?,
         cgroup_manager: session.global.cgroup_manager(),
+        rootless: session.global.rootless(),
         notify: Supervisor::from_environment()
             .map(|_| session.root.join(id).join(notify::DIRECTORY)),
         listen_fds: notify::listening_descriptors()?,
@@ -108,15 +109,6 @@ pub fn check_terminal(terminal: bool, channels: &cli::Channels, foreground: bool
     }
 }
 
-/// Who creates the container. There is no way yet for anyone but root.
-fn privileged_user() -> Result<u32> {
-    let user = rustix::process::geteuid();
-    if user.is_root() {
-        return Ok(user.as_raw());
-    }
-    Err(Error::new("hako cannot make containers without root yet").hint("run it with sudo"))
-}
-
 /// Does what the plan says, up to `Created`. On any failure nothing is left.
 pub fn create(
     session: &Session,
@@ -124,7 +116,10 @@ pub fn create(
     args: &cli::Create,
     inherited: Inherited,
 ) -> Result<Created> {
-    let owner = privileged_user()?;
+    if let Some(reason) = plan.needs_root {
+        return Err(reason);
+    }
+    let owner = rustix::process::geteuid().as_raw();
     let console =
         args.channels.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;
     let pidfd_socket =

@@ -14,10 +14,10 @@ pub fn run(session: &Session, args: &cli::Kill) -> Result<()> {
     // Without a pid namespace, the end of init is not the end of the others.
     let everybody = args.all || (signal == libc::SIGKILL && !record.own_pid_namespace);
     if everybody {
-        if signal == libc::SIGKILL {
+        if signal == libc::SIGKILL && record.cgroup.made.is_some() {
             return record.cgroup.kill_all();
         }
-        return signal_all(&record.cgroup.processes().unwrap_or_default(), signal);
+        return signal_all(&container.processes().unwrap_or_default(), signal);
     }
     let pidfd = record.init.map(|init| init.open()).transpose()?.flatten();
     let Some(pidfd) = pidfd else {

@@ -17,8 +17,10 @@ mod state;
 mod update;
 mod version;
 
+use crate::cgroups::Driver;
 use crate::cli::{Cli, Command, Global, Rootless};
 use crate::error::{Context, Error, Result};
+use crate::host::Host;
 use crate::notify;
 use crate::report::Report;
 use crate::seal::Seal;
@@ -26,7 +28,8 @@ use crate::spawn;
 use crate::state::{Record, StateDir, Status, check_id};
 use clap::CommandFactory;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a command waits for another one on the same container.
@@ -91,6 +94,17 @@ impl Container {
     pub fn status(&self) -> Status {
         self.directory.status(&self.record)
     }
+
+    /// Pids of its processes: those in its cgroup, or else in its pid namespace.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        match (&self.record.cgroup.placement.driver, self.record.init) {
+            (Driver::Cgroupfs | Driver::Systemd(_), _) => self.record.cgroup.processes(),
+            (Driver::Disabled, Some(init)) if self.record.own_pid_namespace => {
+                Ok(init.neighbours())
+            }
+            (Driver::Disabled, init) => Ok(init.map(|init| init.pid).into_iter().collect()),
+        }
+    }
 }
 
 /// How many descriptors are passed on, by the command line and by a service
@@ -148,7 +162,9 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Resume(args) => pause::resume(&session, &args.id).map(|()| 0),
         Command::Update(args) => update::run(&session, args).map(|()| 0),
         Command::Events(args) => events::run(&session, args).map(|()| 0),
-        Command::Spec(args) => spec::run(args, cli.global.rootless == Rootless::True).map(|()| 0),
+        Command::Spec(args) => {
+            spec::run(&session, args, cli.global.rootless == Rootless::True).map(|()| 0)
+        }
         Command::Features => features::run().map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
     };
@@ -188,13 +204,29 @@ fn state_root(global: &Global) -> Result<PathBuf> {
         return std::path::absolute(root).os(|| format!("cannot resolve {}", root.display()));
     }
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    let unprivileged = !rustix::process::geteuid().is_root();
-    match runtime_dir {
-        Some(dir) if unprivileged => Ok(Path::new(&dir).join("hako")),
-        None if unprivileged => {
-            Err(Error::new("there is no directory for the state of containers")
-                .hint("set XDG_RUNTIME_DIR, or use --root"))
-        }
-        _ => Ok(PathBuf::from("/run/hako")),
+    let runtime_dir = runtime_dir.map(PathBuf::from);
+    let user = rustix::process::geteuid();
+    if user.is_root() {
+        let own = runtime_dir.filter(|_| is_disguised_user());
+        return Ok(own.unwrap_or_else(|| PathBuf::from("/run")).join("hako"));
     }
+    // Where a login would have it, for who came by su(1) or sudo(8).
+    let by_login = || {
+        let directory = PathBuf::from(format!("/run/user/{}", user.as_raw()));
+        let owner = std::fs::metadata(&directory).map(|metadata| metadata.uid());
+        (owner.ok() == Some(user.as_raw())).then_some(directory)
+    };
+    let directory = runtime_dir.or_else(by_login).ok_or_else(|| {
+        Error::new("there is no directory for the state of containers").hint(
+            "set XDG_RUNTIME_DIR to a directory of yours that lasts until the next boot, or use --root; a login makes /run/user/UID, and loginctl enable-linger keeps it",
+        )
+    })?;
+    Ok(directory.join("hako"))
+}
+
+/// Whether root is an ordinary user in a user namespace, as rootless engines run
+/// it: /run is not theirs.
+fn is_disguised_user() -> bool {
+    std::env::var_os("USER").is_none_or(|user| user != "root")
+        && !Host::default().is_in_initial_user_namespace()
 }

@@ -14,7 +14,7 @@ pub fn run(session: &Session, args: &cli::Ps) -> Result<()> {
     if container.status() == Status::Stopped {
         return Err(Error::new("container not running"));
     }
-    let pids = container.record.cgroup.processes()?;
+    let pids = container.processes()?;
     let text = match args.format {
         ListFormat::Json => {
             let list: Vec<String> = pids.iter().map(i32::to_string).collect();

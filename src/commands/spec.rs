@@ -1,16 +1,21 @@
 //! `hako spec`: an example configuration.
 
+use super::Session;
 use crate::cli;
 use crate::config::FILE_NAME;
 use crate::error::{Context, Error, Result};
+use crate::host::{Host, Maker};
+use crate::namespaces::{Account, Helper, IdKind, IdMapping, is_mapped};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 
 /// Writes config.json, but never over an existing one.
-pub fn run(args: &cli::Spec, rootless: bool) -> Result<()> {
+pub fn run(session: &Session, args: &cli::Spec, rootless: bool) -> Result<()> {
     let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(FILE_NAME);
-    let config = if rootless { rootless_config() } else { config() };
+    let host = Host::probe()?;
+    let account = rootless.then(|| host.account());
+    let config = account.map_or_else(config, rootless_config);
     let text = serde_json::to_string_pretty(&config)
         .map_err(|error| Error::new(format!("cannot encode: {error}")))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -20,6 +25,9 @@ pub fn run(args: &cli::Spec, rootless: bool) -> Result<()> {
         }
         _ => Error::os(format!("cannot create {}", path.display()), error),
     })?;
+    if let Some(note) = account.filter(|_| host.maker() != Maker::Root).and_then(note) {
+        session.report.warning(note);
+    }
     writeln!(file, "{text}").os(|| format!("cannot write {}", path.display()))
 }
 
@@ -99,14 +107,16 @@ fn mounts() -> Value {
     ])
 }
 
-/// The same for one user: a user namespace in which the user is root, without
-/// what such a root may not do.
-fn rootless_config() -> Value {
+/// The same for an ordinary user: a user namespace in which they are root, without
+/// what such a root may not do. With all ids that the machine gives them.
+fn rootless_config(account: &Account) -> Value {
     let mut config = config();
-    let id = |host: u32| json!([{"containerID": 0, "hostID": host, "size": 1}]);
+    let only_own = |id: u32| vec![IdMapping { container: 0, host: id, size: 1 }];
+    let maps = (account.full_map(IdKind::User), account.full_map(IdKind::Group));
+    let has_terminal_group = maps.1.as_deref().is_some_and(|map| is_mapped(map, TTY));
     let linux = &mut config["linux"];
-    linux["uidMappings"] = id(rustix::process::geteuid().as_raw());
-    linux["gidMappings"] = id(rustix::process::getegid().as_raw());
+    linux["uidMappings"] = list(&maps.0.unwrap_or_else(|| only_own(account.users.own)));
+    linux["gidMappings"] = list(&maps.1.unwrap_or_else(|| only_own(account.groups.own)));
     if let Some(namespaces) = linux["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
         namespaces.push(json!({"type": "user"}));
@@ -120,11 +130,34 @@ fn rootless_config() -> Value {
                     "options": ["rbind", "nosuid", "noexec", "nodev", "ro"]
                 });
             }
-            // Group 5, tty, is not mapped.
             if let Some(options) = mount["options"].as_array_mut() {
-                options.retain(|option| option != "gid=5");
+                options.retain(|option| has_terminal_group || option != "gid=5");
             }
         }
     }
     config
+}
+
+/// The group of terminals.
+const TTY: u32 = 5;
+
+fn list(map: &[IdMapping]) -> Value {
+    map.iter()
+        .map(|range| json!({"containerID": range.container, "hostID": range.host, "size": range.size}))
+        .collect()
+}
+
+/// What it means to have no ids but one's own.
+fn note(account: &Account) -> Option<String> {
+    let kinds = [IdKind::User, IdKind::Group];
+    let kind = kinds.into_iter().find(|kind| account.full_map(*kind).is_none())?;
+    let reason = match &account.ids(kind).helper {
+        Helper::Ready(_) => account.remedy(kind),
+        Helper::Missing => format!("{} is not installed", kind.helper()),
+        Helper::Powerless { path, reason, .. } => format!("{} {reason}", path.display()),
+    };
+    Some(format!(
+        "in the container there is one user, root, which is {} outside: programs that change to another user or group will fail, and supplementary groups cannot be set ({reason})",
+        account.name
+    ))
 }

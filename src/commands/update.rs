@@ -1,11 +1,13 @@
 //! `hako update`: other limits for a container.
 
 use super::{Container, LOCK_TIMEOUT, Session};
-use crate::cgroups::{CgroupDir, Devices, Driver, Need, Setting, Table, missing_controller};
+use crate::cgroups::{
+    CgroupDir, Devices, Driver, Need, Placement, Setting, Table, missing_controller,
+};
 use crate::cli;
 use crate::config;
 use crate::error::{Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::resctrl;
 use crate::state::Status;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
@@ -29,7 +31,8 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
     let table = Table::new(&resources, &cgroup.current(), "");
     let mut faults = table.faults;
     let devices = plan_devices(&resources, &host, &mut faults);
-    let settings = available(table.settings, &host, &mut faults);
+    let placement = &container.record.cgroup.placement;
+    let settings = available(table.settings, placement, &host, &mut faults);
     if let Some(error) = Error::all(faults.into_iter().map(name_field).collect()) {
         return Err(error);
     }
@@ -71,15 +74,20 @@ fn plan_devices(
     let (devices, wrong) = Devices::new(rules);
     faults
         .extend(wrong.into_iter().map(|(index, fault)| fault.below(&format!("/devices/{index}"))));
-    host.is_in_initial_user_namespace().then_some(devices)
+    (host.maker() == Maker::Root).then_some(devices)
 }
 
 /// What the hierarchy has controllers for; where it has none, only what a
 /// cgroup has anyway may be asked for.
-fn available(settings: Vec<Setting>, host: &Host, faults: &mut Vec<Error>) -> Vec<Setting> {
+fn available(
+    settings: Vec<Setting>,
+    placement: &Placement,
+    host: &Host,
+    faults: &mut Vec<Error>,
+) -> Vec<Setting> {
     let mut kept = Vec::new();
     for setting in settings {
-        match missing_controller(&setting, host) {
+        match missing_controller(&setting, placement, host) {
             None => kept.push(setting),
             Some(_) if setting.is_default => {}
             Some(fault) => faults.push(fault),

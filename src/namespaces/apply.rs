@@ -1,6 +1,6 @@
 //! How: entering, making and setting up namespaces.
 
-use super::id_map::{IdMapping, IdMaps};
+use super::id_map::{IdMapping, IdMaps, Mapping};
 use super::plan::{Join, Kind, Op, TimeOffset};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Clone3, Cloned};
@@ -10,7 +10,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `nsfs` (statfs(2)).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
@@ -108,6 +108,12 @@ fn open_own(kind: Kind) -> Result<OwnedFd> {
         .os(|| format!("cannot open {path}"))
 }
 
+/// Whether this process's namespace of this kind belongs to its user namespace,
+/// or to one below it.
+pub fn is_own(kind: Kind) -> bool {
+    open_own(kind).is_ok_and(|fd| sys::owning_user_namespace(fd.as_fd()).is_ok())
+}
+
 /// Enters the network namespace that the runtime made.
 pub fn enter_network(namespace: &OwnedFd) -> Result<()> {
     setns(namespace, flag(Kind::Network)).os(|| "cannot enter the network namespace")
@@ -147,7 +153,8 @@ impl Op {
                 };
                 setns(fd, flag(join.kind)).os(|| format!("cannot enter {}", join.path.display()))
             }
-            Op::BecomeUser { uid, gid } => become_user(*uid, *gid),
+            Op::Undumpable => make_undumpable(),
+            Op::BecomeUser { uid, gid, keep_groups } => become_user(*uid, *gid, *keep_groups),
             Op::Unshare(kinds) => unshare(flags(kinds)).map_err(|errno| {
                 let error = Error::os("cannot make the namespaces", errno);
                 match errno {
@@ -169,10 +176,17 @@ impl Op {
     }
 }
 
+/// Lets no other process look into this one and its descriptors.
+pub fn make_undumpable() -> Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).os(|| "cannot make the process undumpable")
+}
+
 /// Without supplementary groups, where the namespace allows dropping them.
-fn become_user(uid: u32, gid: u32) -> Result<()> {
+fn become_user(uid: u32, gid: u32, keep_groups: bool) -> Result<()> {
     use rustix::fs::{Gid, Uid};
-    match set_thread_groups(&[]) {
+    let dropped = if keep_groups { Ok(()) } else { set_thread_groups(&[]) };
+    match dropped {
         Ok(()) | Err(rustix::io::Errno::PERM) => {}
         Err(errno) => return Err(Error::os("cannot drop supplementary groups", errno)),
     }
@@ -220,24 +234,47 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
 
 /// Writes uid_map and gid_map of a process in a new user namespace. Each takes
 /// exactly one write (user_namespaces(7)).
-pub fn write_id_maps(pid: i32, maps: &IdMaps) -> Result<()> {
-    for (file, map) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
-        let path = format!("/proc/{pid}/{file}");
+pub fn write_id_maps(pid: i32, mapping: &Mapping) -> Result<()> {
+    if mapping.denies_setgroups {
+        write_file(&PathBuf::from(format!("/proc/{pid}/setgroups")), "deny")?;
+    }
+    let IdMaps { uids, gids } = &mapping.maps;
+    for (file, map, helper) in
+        [("uid_map", uids, &mapping.newuidmap), ("gid_map", gids, &mapping.newgidmap)]
+    {
+        let written = match helper {
+            Some(helper) => write_by_helper(helper, pid, map),
+            None => write_id_map(&PathBuf::from(format!("/proc/{pid}/{file}")), map),
+        };
         // Below /linux or below the mount, as the caller knows.
-        let pointer = file.replace("_map", "Mappings");
-        write_file(Path::new(&path), &map_text(map)).map_err(|error| error.at(pointer)).map_err(
-            |error| match error.errno {
-                Some(libc::EINVAL) => {
-                    error.hint("ranges must not overlap, and at most 340 are allowed")
-                }
-                Some(libc::EPERM) => {
-                    error.hint("the host ids must be mapped in hako's own user namespace")
-                }
-                _ => error,
-            },
-        )?;
+        written.map_err(|error| error.at(file.replace("_map", "Mappings")))?;
     }
     Ok(())
+}
+
+fn write_id_map(path: &Path, map: &[IdMapping]) -> Result<()> {
+    write_file(path, &map_text(map)).map_err(|error| match error.errno {
+        Some(libc::EINVAL) => error.hint("ranges must not overlap, and at most 340 are allowed"),
+        Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace"),
+        _ => error,
+    })
+}
+
+/// newuidmap(1), newgidmap(1)
+fn write_by_helper(helper: &Path, pid: i32, map: &[IdMapping]) -> Result<()> {
+    let ids = map.iter().flat_map(|range| [range.container, range.host, range.size]);
+    let output = std::process::Command::new(helper)
+        .arg(pid.to_string())
+        .args(ids.map(|id| id.to_string()))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .os(|| format!("cannot execute {}", helper.display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let message = format!("{} failed: {}", helper.display(), said.trim());
+    Err(Error::new(message).hint("it maps the own id, the ids in /etc/subuid and /etc/subgid, and nothing for a group other than the user's first one"))
 }
 
 fn map_text(map: &[IdMapping]) -> String {
@@ -266,7 +303,7 @@ pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
         }
         Cloned::Parent { pid, pidfd } => {
             drop(wait);
-            let namespace = write_id_maps(pid, maps).and_then(|()| {
+            let namespace = write_id_maps(pid, &maps.clone().into()).and_then(|()| {
                 let path = format!("/proc/{pid}/ns/user");
                 rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                     .os(|| format!("cannot open {path}"))

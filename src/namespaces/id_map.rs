@@ -1,10 +1,14 @@
 //! What: the id maps of user namespaces.
 
 use super::plan::{CloneSet, Kind};
+use super::subordinate::{Helper, IdKind};
 use crate::error::Error;
 use crate::plan::Compiler;
+use crate::process;
 use oci_spec::runtime::{Linux, LinuxIdMapping};
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
 
 /// One line of uid_map or gid_map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,112 @@ impl IdMaps {
     }
 }
 
+/// Maps, and who writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mapping {
+    /// What is written.
+    pub maps: IdMaps,
+    /// newuidmap(1), where the runtime may not write the map itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newuidmap: Option<PathBuf>,
+    /// newgidmap(1), likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newgidmap: Option<PathBuf>,
+    /// setgroups(2) is given up for ever: only then may a user without privilege
+    /// map their own group (user_namespaces(7)).
+    pub denies_setgroups: bool,
+}
+
+impl From<IdMaps> for Mapping {
+    /// Written by the runtime.
+    fn from(maps: IdMaps) -> Self {
+        Self { maps, newuidmap: None, newgidmap: None, denies_setgroups: false }
+    }
+}
+
+impl fmt::Display for Mapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |f: &mut fmt::Formatter<'_>, map: &[IdMapping], helper: &Option<PathBuf>| {
+            let ranges: Vec<_> = map
+                .iter()
+                .map(|range| format!("{} -> {} ({})", range.container, range.host, range.size))
+                .collect();
+            f.write_str(&ranges.join(", "))?;
+            helper.as_ref().map_or(Ok(()), |path| write!(f, " by {}", path.display()))
+        };
+        f.write_str("map users ")?;
+        side(f, &self.maps.uids, &self.newuidmap)?;
+        f.write_str("; groups ")?;
+        side(f, &self.maps.gids, &self.newgidmap)?;
+        f.write_str(if self.denies_setgroups { "; deny setgroups" } else { "" })
+    }
+}
+
+/// Decides who writes the maps. An ordinary user may write a map of their own id
+/// alone; for more there are helpers, if the machine gives the user more.
+pub fn plan_mapping(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<Mapping> {
+    let maps = plan_id_maps(linux, clone, compiler)?;
+    let newuidmap = plan_writer(IdKind::User, &maps.uids, compiler);
+    let newgidmap = plan_writer(IdKind::Group, &maps.gids, compiler);
+    let denies_setgroups = newgidmap.is_none() && !compiler.host.maps_any(IdKind::Group);
+    compiler.denies_setgroups = denies_setgroups;
+    Some(Mapping { maps, newuidmap, newgidmap, denies_setgroups })
+}
+
+fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Option<PathBuf> {
+    if compiler.host.maps_any(kind) || map.is_empty() {
+        return None;
+    }
+    let is_own = |map: &IdMapping| map.host == compiler.host.own_id(kind) && map.size == 1;
+    if map.len() == 1 && is_own(&map[0]) {
+        return None;
+    }
+    let account = compiler.host.account();
+    let ids = account.ids(kind);
+    let pointer = match kind {
+        IdKind::User => "/linux/uidMappings",
+        IdKind::Group => "/linux/gidMappings",
+    };
+    let mut faults = Vec::new();
+    let refused = |map: &IdMapping| !account.elsewhere && !ids.allows(map);
+    for (index, map) in map.iter().enumerate().filter(|(_, map)| refused(map)) {
+        let last = u64::from(map.host) + u64::from(map.size) - 1;
+        let message =
+            format!("ids {} to {last} of the host are not {}'s to map", map.host, account.name);
+        faults
+            .push(Error::new(message).at(format!("{pointer}/{index}")).hint(account.remedy(kind)));
+    }
+    let name = kind.helper();
+    let (helper, fault) = match &ids.helper {
+        Helper::Ready(path) => (Some(path.clone()), None),
+        Helper::Missing => (None, Some(Error::new(format!("{name} is not installed, and without it a user can map no id but their own"))
+            .hint("as root: apt-get install uidmap (dnf install shadow-utils, apk add shadow-uidmap); or map the own id alone: hako spec --rootless then writes such mappings"))),
+        Helper::Powerless { path, reason, remedy } => (
+            None,
+            Some(Error::new(format!("{} {reason}", path.display())).hint(*remedy)),
+        ),
+    };
+    faults.extend(fault.map(|fault| fault.at(pointer)));
+    faults.into_iter().for_each(|fault| compiler.fault(fault));
+    helper
+}
+
+/// Where the kernel denies setgroups(2), the process stays in its maker's groups.
+pub fn plan_groups(user: &mut process::User, compiler: &mut Compiler) {
+    if !compiler.denies_setgroups {
+        return;
+    }
+    if user.additional_gids.as_ref().is_some_and(|gids| !gids.is_empty()) {
+        compiler.fault(
+            Error::new("supplementary groups cannot be set: the kernel denies it to who may map no group but their own")
+                .at("/process/user/additionalGids")
+                .hint(compiler.host.account().remedy(IdKind::Group)),
+        );
+    }
+    user.additional_gids = None;
+}
+
 /// Whether `maps` gives the container's `id` a meaning.
 pub fn is_mapped(maps: &[IdMapping], id: u32) -> bool {
     to_host(maps, id).is_some()
@@ -63,7 +173,7 @@ pub fn to_host(maps: &[IdMapping], id: u32) -> Option<u32> {
 }
 
 /// The maps of a new user namespace, checked.
-pub fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
+fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
     let maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
     if !clone.is_new(Kind::User) {
         // Engines repeat the mappings of a user namespace that they join.

@@ -2,17 +2,22 @@
 
 mod address;
 mod apply;
+mod entry;
 mod id_map;
 mod interface;
 mod names;
 mod netlink;
 mod plan;
+mod subordinate;
 
-pub use apply::{Visit, enter_network, user_namespace_for, write_id_maps};
-pub use id_map::{IdMapping, IdMaps, check_map, is_mapped, plan_id_maps, to_host};
+pub use apply::{Visit, enter_network, is_own, make_undumpable, user_namespace_for, write_id_maps};
+pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
+pub use id_map::{
+    IdMapping, IdMaps, Mapping, check_map, is_mapped, plan_groups, plan_mapping, to_host,
+};
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
 pub use plan::{
-    CloneSet, Entry, Interface, Join, Kind, Op, TimeOffset, names, plan_clone, plan_entry,
-    plan_interfaces, plan_network_entry,
+    CloneSet, Interface, Join, Kind, Op, TimeOffset, names, needs_root, plan_clone, plan_interfaces,
 };
+pub use subordinate::{Account, Helper, IdKind, maps_any};

@@ -1,9 +1,8 @@
 //! What: which namespaces are made, joined or inherited, and by whom.
 
-use super::id_map::{IdMapping, IdMaps, is_mapped};
 use crate::error::Error;
-use crate::plan::{ChildOp, Compiler, ParentOp};
-use crate::rootfs;
+use crate::host::{Host, Maker};
+use crate::plan::{Compiler, ParentOp};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxTimeOffset};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,9 +134,19 @@ pub struct CloneSet {
     /// Entered by init: the user namespace, the mount namespace and, without
     /// a user namespace, the cgroup namespace.
     pub join_after: Vec<Join>,
-    /// A process in between enters the user namespace first and clones init
-    /// there, so that init's pid namespace belongs to it.
+    /// A process in between enters namespaces first and clones init there: a
+    /// user namespace, so that init's pid namespace belongs to it, and what the
+    /// runtime could not leave again.
     pub bridge: bool,
+    /// Entered by that process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub join_bridge: Vec<Join>,
+    /// Init makes itself undumpable, instead of the runtime before the clone:
+    /// else an ordinary user could not write its id maps.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dumpable: bool,
+    /// The time namespace is made by the runtime before the clone, and left again.
+    pub time_apart: bool,
     /// Offsets of a new time namespace, written before init is cloned (no user
     /// namespace) or by init.
     pub time_offsets: Vec<TimeOffset>,
@@ -151,9 +160,14 @@ impl CloneSet {
             || (kind == Kind::Network && self.network_apart)
     }
 
+    /// Every namespace that is joined.
+    pub fn joins(&self) -> impl Iterator<Item = &Join> {
+        self.join_before.iter().chain(&self.join_bridge).chain(&self.join_after)
+    }
+
     /// The path by which a namespace of this kind is joined.
     pub fn joined(&self, kind: Kind) -> Option<&Join> {
-        self.join_before.iter().chain(&self.join_after).find(|join| join.kind == kind)
+        self.joins().find(|join| join.kind == kind)
     }
 
     /// Whether the container shares the runtime's namespace of this kind.
@@ -193,15 +207,18 @@ pub struct Interface {
 pub enum Op {
     /// Enter a namespace by the descriptor the runtime opened.
     Join(Join),
+    /// Let nobody look into this process (prctl(2), `PR_SET_DUMPABLE`).
+    Undumpable,
     /// Enter namespaces of a container through the pidfd of its init.
     Enter(Vec<Kind>),
-    /// Become this user and group of the new user namespace, with no
-    /// supplementary groups where `setgroups` allows that.
+    /// Become this user and group of the user namespace.
     BecomeUser {
         /// User id inside.
         uid: u32,
         /// Group id inside.
         gid: u32,
+        /// Stay in the caller's groups: wanted, or all that the kernel allows.
+        keep_groups: bool,
     },
     /// Leave the runtime's namespaces of these kinds.
     Unshare(Vec<Kind>),
@@ -226,8 +243,12 @@ impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Op::Join(join) => write!(f, "join {} namespace {}", join.kind, join.path.display()),
+            Op::Undumpable => f.write_str("make the process undumpable"),
             Op::Enter(kinds) => write!(f, "enter the container's namespaces: {}", names(kinds)),
-            Op::BecomeUser { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Op::BecomeUser { uid, gid, keep_groups } => {
+                write!(f, "become {uid}:{gid} of the user namespace")?;
+                f.write_str(if *keep_groups { ", keeping supplementary groups" } else { "" })
+            }
             Op::Unshare(kinds) => write!(f, "new namespaces: {}", names(kinds)),
             Op::TimeOffsets(offsets) => write!(f, "time offsets {}", offset_list(offsets)),
             Op::Loopback => f.write_str("bring loopback up"),
@@ -250,6 +271,18 @@ fn offset_list(offsets: &[TimeOffset]) -> String {
         .map(|offset| format!("{} {}.{:09}", offset.clock, offset.secs, offset.nanosecs))
         .collect();
     clocks.join(", ")
+}
+
+/// Why a user without privilege cannot make the container: all that they need
+/// comes from a user namespace.
+pub fn needs_root(linux: &Linux, host: &Host) -> Option<Error> {
+    let mut kinds = linux.namespaces().iter().flatten().map(|namespace| namespace.typ());
+    let has_user = kinds.any(|kind| kind == LinuxNamespaceType::User);
+    (host.maker() == Maker::User && !has_user).then(|| {
+        Error::new("an ordinary user can make containers only with a user namespace")
+            .at("/linux/namespaces")
+            .hint("hako spec --rootless writes such a configuration: a namespace {\"type\": \"user\"}, uidMappings and gidMappings; or run hako as root")
+    })
 }
 
 /// Decides who makes or enters which namespace.
@@ -276,16 +309,32 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
             Some(path) => joins.push(Join { kind, path: path.clone(), pointer: pointer + "/path" }),
         }
     }
-    let new_user = new.contains(&Kind::User);
-    let joined_user = joins.iter().any(|join| join.kind == Kind::User);
+    let user = UserNamespace {
+        new: new.contains(&Kind::User),
+        joined: joins.iter().any(|join| join.kind == Kind::User),
+    };
+    let offsets = plan_time_offsets(linux.time_offsets().as_ref(), &seen, compiler);
+    CloneSet { time_offsets: offsets, ..distribute(new, joins, user, compiler.host) }
+}
+
+/// What there is of a user namespace of the container's own.
+#[derive(Debug, Clone, Copy)]
+struct UserNamespace {
+    new: bool,
+    joined: bool,
+}
+
+/// Who makes and enters what.
+fn distribute(new: Vec<Kind>, joins: Vec<Join>, user: UserNamespace, host: &Host) -> CloneSet {
+    let own_user = user.new || user.joined;
     // Nobody can clone into a cgroup out of sight of his own namespace
     // (nsdelegate in cgroups(7)), but a user namespace's root could not enter.
     let by_init = |kind| match kind {
         Kind::User | Kind::Mount => true,
-        Kind::Cgroup => !new_user && !joined_user,
+        Kind::Cgroup => !own_user,
         _ => false,
     };
-    let (join_after, join_before): (Vec<_>, Vec<_>) =
+    let (mut join_after, mut join_before): (Vec<_>, Vec<_>) =
         joins.into_iter().partition(|join| by_init(join.kind));
     // Namespaces made before the user namespace is entered would belong to the
     // runtime's one, and init could not use them. The cgroup namespace's root
@@ -294,21 +343,40 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
         Kind::User => true,
         Kind::Pid => true,
         Kind::Cgroup | Kind::Time => false,
-        _ => !new_user && !joined_user,
+        _ => !own_user,
     };
     let (mut at_clone, unshare): (Vec<_>, Vec<_>) = new.into_iter().partition(at_clone);
     // Whoever makes it owns it: only without a user namespace is that the same.
-    let network_apart = !new_user && !joined_user && at_clone.contains(&Kind::Network);
+    // And the runtime has to come back from it.
+    let network_apart = !own_user && at_clone.contains(&Kind::Network) && host.owns(Kind::Network);
     at_clone.retain(|kind| !network_apart || *kind != Kind::Network);
+    let mut join_bridge = Vec::new();
+    if join_before.iter().any(|join| !host.owns(join.kind)) {
+        join_bridge = std::mem::take(&mut join_before);
+    }
+    let bridge = !join_bridge.is_empty() || (user.joined && at_clone.contains(&Kind::Pid));
+    if bridge {
+        let (entered, later): (Vec<_>, Vec<_>) =
+            join_after.into_iter().partition(|join| join.kind == Kind::User);
+        join_after = later;
+        // Privilege over the others is the maker's own; an ordinary user has
+        // none before.
+        match host.maker() {
+            Maker::User => join_bridge.splice(0..0, entered).for_each(drop),
+            Maker::Root | Maker::NamespaceRoot => join_bridge.extend(entered),
+        }
+    }
     CloneSet {
-        enter: Vec::new(),
         network_apart,
-        bridge: joined_user && at_clone.contains(&Kind::Pid),
+        time_apart: !own_user && unshare.contains(&Kind::Time) && host.owns(Kind::Time),
+        bridge,
+        join_bridge,
         new: at_clone,
         unshare,
         join_before,
         join_after,
-        time_offsets: plan_time_offsets(linux.time_offsets().as_ref(), &seen, compiler),
+        dumpable: host.maker() == Maker::User,
+        ..CloneSet::default()
     }
 }
 
@@ -341,115 +409,6 @@ fn plan_time_offsets(
         });
     }
     planned
-}
-
-/// Init's first steps: into its user namespace, and out of the rest.
-pub fn plan_entry(
-    clone: &CloneSet,
-    maps: Option<&IdMaps>,
-    user: (u32, u32),
-    compiler: &mut Compiler,
-) {
-    for join in &clone.join_after {
-        // The bridge has already entered the user namespace.
-        if !(clone.bridge && join.kind == Kind::User) {
-            compiler.child_at(join.pointer.clone(), ChildOp::Namespace(Op::Join(join.clone())));
-        }
-    }
-    if let Some((uid, gid)) = user_inside(clone, maps, user) {
-        compiler.child(ChildOp::Namespace(Op::BecomeUser { uid, gid }));
-    }
-    let unshared: Vec<Kind> = clone
-        .unshare
-        .iter()
-        .copied()
-        .filter(|kind| *kind != Kind::Time || clone.has_user_namespace())
-        .collect();
-    if !unshared.is_empty() {
-        let has_time = unshared.contains(&Kind::Time);
-        compiler.child(ChildOp::Namespace(Op::Unshare(unshared)));
-        if has_time && !clone.time_offsets.is_empty() {
-            compiler.child_at(
-                "/linux/timeOffsets",
-                ChildOp::Namespace(Op::TimeOffsets(clone.time_offsets.clone())),
-            );
-        }
-    }
-    if clone.network_apart {
-        compiler.parent(ParentOp::SendNetwork);
-    } else {
-        plan_loopback(clone, compiler);
-    }
-}
-
-/// Who init is while it sets things up in a user namespace: root, or the
-/// process's user where 0 is not mapped.
-fn user_inside(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32)) -> Option<(u32, u32)> {
-    let mapped = |list: fn(&IdMaps) -> &Vec<IdMapping>, id| {
-        maps.is_none_or(|maps| is_mapped(list(maps), id))
-    };
-    clone.has_user_namespace().then(|| {
-        (
-            if mapped(|maps| &maps.uids, 0) { 0 } else { user.0 },
-            if mapped(|maps| &maps.gids, 0) { 0 } else { user.1 },
-        )
-    })
-}
-
-/// How another process gets into the namespaces of a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Those that are not the runtime's.
-    pub kinds: Vec<Kind>,
-    /// Who it becomes first in the user namespace, if there is one.
-    pub user: Option<(u32, u32)>,
-}
-
-impl Entry {
-    /// The way into what `clone` makes.
-    pub fn into(clone: &CloneSet, maps: Option<&IdMaps>, user: (u32, u32)) -> Self {
-        Self {
-            kinds: Kind::ALL.into_iter().filter(|kind| !clone.is_inherited(*kind)).collect(),
-            user: user_inside(clone, maps, user),
-        }
-    }
-
-    /// Enters the container whose init is `pid`. First what the runtime's own
-    /// privileges may be needed for, then the user namespace; the mount
-    /// namespace belongs to that. Into a pid namespace come only children.
-    pub fn plan(&self, pid: i32, compiler: &mut Compiler) -> CloneSet {
-        let (enter, kinds): (Vec<_>, Vec<_>) =
-            self.kinds.iter().partition(|kind| **kind == Kind::Pid);
-        let (last, first): (Vec<_>, Vec<_>) =
-            kinds.into_iter().partition(|kind| matches!(kind, Kind::User | Kind::Mount));
-        for kinds in [first, last].into_iter().filter(|kinds| !kinds.is_empty()) {
-            compiler.child(ChildOp::Namespace(Op::Enter(kinds)));
-        }
-        if let Some((uid, gid)) = self.user {
-            compiler.child(ChildOp::Namespace(Op::BecomeUser { uid, gid }));
-        }
-        if !self.kinds.contains(&Kind::Mount) {
-            // The dot makes it the directory that the link in procfs leads to.
-            let root = format!("/proc/{pid}/root/.").into();
-            compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(root)));
-            compiler.child(ChildOp::Rootfs(rootfs::Op::Chroot));
-        }
-        CloneSet { enter, ..CloneSet::default() }
-    }
-}
-
-/// Init enters the network namespace that the runtime has made meanwhile.
-pub fn plan_network_entry(clone: &CloneSet, compiler: &mut Compiler) {
-    if clone.network_apart {
-        compiler.child(ChildOp::EnterNetwork);
-        plan_loopback(clone, compiler);
-    }
-}
-
-fn plan_loopback(clone: &CloneSet, compiler: &mut Compiler) {
-    if clone.is_new(Kind::Network) {
-        compiler.child(ChildOp::Namespace(Op::Loopback));
-    }
 }
 
 /// `linux.netDevices`: moved by the runtime, which alone sees both namespaces.

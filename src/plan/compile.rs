@@ -1,11 +1,11 @@
 //! Specification + host facts + options -> plan.
 
 use super::{ChildOp, Identity, ParentOp, Plan, Step};
-use crate::cgroups;
+use crate::cgroups::{self, Driver, Placement};
 use crate::config::Spec;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Kind as HookKind};
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::namespaces::{self, Kind};
 use crate::process;
 use crate::protocol::Message;
@@ -33,6 +33,9 @@ pub struct Options {
     pub overlay: Option<rootfs::OverlayRequest>,
     /// Who places the container.
     pub cgroup_manager: cgroups::Manager,
+    /// Whether to do without what only root of the machine can have; `None` unless
+    /// that is who runs hako.
+    pub rootless: Option<bool>,
     /// Directory of the notify socket, where a supervisor waits for the service.
     pub notify: Option<PathBuf>,
     /// Descriptors of the service manager's, from number 3 on.
@@ -49,6 +52,12 @@ pub struct Compiler<'a> {
     pub options: &'a Options,
     /// Init gets full capabilities from a new user namespace.
     pub(super) user_namespace: bool,
+    /// Nobody in the user namespace may change supplementary groups.
+    pub denies_setgroups: bool,
+    /// The runtime has privileges that init has lost.
+    pub runtime_is_stronger: bool,
+    /// What the process in between does.
+    pub bridge: Vec<Step<ChildOp>>,
     pub(super) parent: Vec<Step<ParentOp>>,
     pub(super) child: Vec<Step<ChildOp>>,
     faults: Vec<Error>,
@@ -62,6 +71,9 @@ impl<'a> Compiler<'a> {
             host,
             options,
             user_namespace: false,
+            denies_setgroups: false,
+            runtime_is_stronger: false,
+            bridge: Vec::new(),
             parent: Vec::new(),
             child: Vec::new(),
             faults: Vec::new(),
@@ -123,6 +135,11 @@ impl<'a> Compiler<'a> {
         if self.user_namespace { u64::MAX } else { self.host.capabilities }
     }
 
+    /// Whether to do without what only root of the machine can have.
+    pub fn is_rootless(&self) -> bool {
+        self.options.rootless.unwrap_or(self.host.maker() != Maker::Root)
+    }
+
     /// Whether init is in another user namespace than the runtime.
     pub fn in_user_namespace(&self) -> bool {
         self.user_namespace
@@ -147,6 +164,12 @@ impl<'a> Compiler<'a> {
 /// # Errors
 /// All faults of the configuration at once, each with its JSON pointer.
 pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
+    let needs_root = spec.linux.as_ref().and_then(|linux| namespaces::needs_root(linux, host));
+    if needs_root.is_some() {
+        // The plan is root's, to be looked at.
+        let plan = compile(spec, &host.as_root(), options)?;
+        return Ok(Plan { needs_root, ..plan });
+    }
     let mut compiler = Compiler::new(host, options);
     check_version(&spec.oci_version, &mut compiler);
     let identity = plan_identity(spec, &mut compiler);
@@ -157,7 +180,9 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
 
     let clone = namespaces::plan_clone(linux, &mut compiler);
     compiler.user_namespace = clone.has_user_namespace();
-    let maps = namespaces::plan_id_maps(linux, &clone, &mut compiler);
+    compiler.runtime_is_stronger = compiler.user_namespace && host.maker() != Maker::User;
+    let mapping = namespaces::plan_mapping(linux, &clone, &mut compiler);
+    let maps = mapping.as_ref().map(|mapping| &mapping.maps);
     let cgroup = cgroups::plan(spec, linux, &clone, &mut compiler);
     let hooks = hooks::plan(spec.hooks.as_ref(), &mut compiler);
     let mut process = match &spec.process {
@@ -167,24 +192,17 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     let seccomp = linux.seccomp().as_ref().map(|profile| seccomp::plan(profile, &mut compiler));
     let (profile, setup) = seccomp.unzip();
     process.seccomp = setup;
-    check_ids_are_mapped(&process.user, maps.as_ref(), &mut compiler);
+    namespaces::plan_groups(&mut process.user, &mut compiler);
+    check_ids_are_mapped(&process.user, maps, &mut compiler);
 
-    // Into the namespaces.
-    if let Some(maps) = &maps {
-        compiler.parent_at("/linux", ParentOp::MapIds(maps.clone()));
-        compiler.parent(ParentOp::Send(Message::Mapped));
-        compiler.child(ChildOp::Receive(Message::Mapped));
-    }
-    let user = (process.user.uid, process.user.gid);
-    namespaces::plan_entry(&clone, maps.as_ref(), user, &mut compiler);
-    process::plan_early(&process, &mut compiler);
-
+    plan_namespaces(&clone, mapping.as_ref(), &process, &mut compiler);
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
-    cgroups::plan_limits(linux, &mut compiler);
-    cgroups::plan_devices(linux, &mut compiler);
+    namespaces::plan_shield(&clone, &mut compiler);
+    cgroups::plan_limits(linux, &cgroup, &mut compiler);
+    cgroups::plan_devices(linux, &cgroup, &mut compiler);
     resctrl::plan(linux, &mut compiler);
-    cgroups::plan_owner(spec, &clone, maps.as_ref(), process.user.uid, &mut compiler);
+    cgroups::plan_owner(spec, &clone, maps, process.user.uid, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);
@@ -194,14 +212,17 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     // The process.
     terminal::plan_attach(&process, &mut compiler);
     compiler.child(ChildOp::LetGo);
-    process::plan_attributes(&process, compiler.user_namespace, &mut compiler);
+    process::plan_attributes(&process, &mut compiler);
     plan_start(&process, &hooks, &mut compiler);
     compiler.finish(|made| Plan {
         identity,
+        maker: host.maker(),
+        needs_root: None,
+        controllers: wanted_controllers(host, &cgroup),
         cgroup,
-        controllers: wanted_controllers(host, options),
-        entry: namespaces::Entry::into(&clone, maps.as_ref(), user),
+        entry: namespaces::Entry::into(&clone, maps, &process, &made),
         clone,
+        bridge: made.bridge,
         parent: made.parent,
         child: made.child,
         process,
@@ -212,11 +233,29 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
 }
 
 /// Accounting of all is wanted where there is a cgroup for it.
-fn wanted_controllers(host: &Host, options: &Options) -> Vec<String> {
-    match options.cgroup_manager {
-        cgroups::Manager::Disabled => Vec::new(),
-        cgroups::Manager::Cgroupfs | cgroups::Manager::Systemd => host.controllers().to_vec(),
+fn wanted_controllers(host: &Host, cgroup: &Placement) -> Vec<String> {
+    match cgroup.driver {
+        Driver::Disabled => Vec::new(),
+        Driver::Cgroupfs | Driver::Systemd(_) => host.controllers_for(cgroup).to_vec(),
     }
+}
+
+/// Into the namespaces.
+fn plan_namespaces(
+    clone: &namespaces::CloneSet,
+    mapping: Option<&namespaces::Mapping>,
+    process: &process::Process,
+    compiler: &mut Compiler,
+) {
+    if let Some(mapping) = mapping {
+        compiler.parent_at("/linux", ParentOp::MapIds(mapping.clone()));
+        compiler.parent(ParentOp::Send(Message::Mapped));
+        compiler.child(ChildOp::Receive(Message::Mapped));
+    }
+    namespaces::plan_bridge(clone, process, compiler);
+    let maps = mapping.map(|mapping| &mapping.maps);
+    namespaces::plan_entry(clone, maps, &process.user, compiler);
+    process::plan_early(process, compiler);
 }
 
 /// What only the runtime can do before init enters its root: init waits for it.
@@ -330,12 +369,17 @@ fn check_ids_are_mapped(
     compiler: &mut Compiler,
 ) {
     let Some(maps) = maps else { return };
+    let host = compiler.host;
+    let hint = || match host.maker() {
+        Maker::User => host.account().remedy(namespaces::IdKind::User),
+        _ => "extend linux.uidMappings or linux.gidMappings to cover it".to_owned(),
+    };
     let mut check = |map: &[namespaces::IdMapping], id: u32, what: &str, pointer: String| {
         if !map.is_empty() && !namespaces::is_mapped(map, id) {
             compiler.fault(
                 Error::new(format!("{what} {id} is not mapped in the user namespace"))
                     .at(pointer)
-                    .hint("extend linux.uidMappings or linux.gidMappings to cover it"),
+                    .hint(hint()),
             );
         }
     };

@@ -43,7 +43,11 @@ pub fn compile_exec(
 ) -> Result<Plan> {
     let mut compiler = Compiler::new(host, options);
     compiler.user_namespace = container.entry.user.is_some();
-    let process = request(&container.process, &mut compiler);
+    compiler.denies_setgroups = container.entry.denies_setgroups;
+    compiler.runtime_is_stronger = compiler.user_namespace && !container.entry.bridge;
+    let mut process = request(&container.process, &mut compiler);
+    namespaces::plan_groups(&mut process.user, &mut compiler);
+    container.entry.plan_bridge(&process, &mut compiler);
     let (initial, last) = &process.exec_cpu_affinity;
 
     if initial.is_some() {
@@ -66,15 +70,18 @@ pub fn compile_exec(
         compiler.child_at("/process/execCPUAffinity/final", ChildOp::Process(op));
     }
     compiler.child(ChildOp::LetGo);
-    process::plan_attributes(&process, compiler.user_namespace, &mut compiler);
+    process::plan_attributes(&process, &mut compiler);
     let hooks = Hooks::default();
     plan_start(&process, &hooks, &mut compiler);
     compiler.finish(|made| Plan {
         identity: container.identity.clone(),
+        maker: host.maker(),
+        needs_root: None,
         cgroup: container.cgroup.clone(),
         controllers: Vec::new(),
         entry: container.entry.clone(),
         clone,
+        bridge: made.bridge,
         parent: made.parent,
         child: made.child,
         process,

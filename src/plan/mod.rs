@@ -17,7 +17,9 @@ pub use exec::{Target, compile_exec};
 pub use suggest::closest;
 
 use crate::cgroups::{self, Placement, systemd};
+use crate::error::Error;
 use crate::hooks::Hooks;
+use crate::host::Maker;
 use crate::namespaces::{self, CloneSet};
 use crate::process;
 use crate::protocol::Message;
@@ -48,6 +50,11 @@ pub struct Identity {
 pub struct Plan {
     /// Id, bundle, annotations.
     pub identity: Identity,
+    /// Who makes it.
+    pub maker: Maker,
+    /// Why only root could make it, where that is not who does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needs_root: Option<Error>,
     /// Where the container's processes are placed.
     pub cgroup: Placement,
     /// Controllers that are enabled for it if possible.
@@ -56,6 +63,9 @@ pub struct Plan {
     pub clone: CloneSet,
     /// How further processes get into its namespaces.
     pub entry: namespaces::Entry,
+    /// What the process in between does before it clones init, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bridge: Vec<Step<ChildOp>>,
     /// What the runtime process does after the clone, in order.
     pub parent: Vec<Step<ParentOp>>,
     /// What the init process does, in order.
@@ -113,6 +123,8 @@ pub enum ChildOp {
     Namespace(namespaces::Op),
     /// Wait for the network namespace, and enter it.
     EnterNetwork,
+    /// Open what mounts need from the host, where the runtime may not.
+    OpenSources,
     /// Assemble the container's file system and enter it.
     Rootfs(rootfs::Op),
     /// Give the terminal to the process.
@@ -143,7 +155,7 @@ pub enum ParentOp {
     /// Move init into its cgroup.
     EnterCgroup,
     /// Write uid_map and gid_map of the child's user namespace.
-    MapIds(namespaces::IdMaps),
+    MapIds(namespaces::Mapping),
     /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).
     OomScoreAdj(i32),
     /// Set init's resource limits (prlimit(2)).

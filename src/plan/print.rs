@@ -1,6 +1,7 @@
 //! A plan for people to read.
 
 use super::{ChildOp, ParentOp, Plan, Step};
+use crate::host::Maker;
 use crate::namespaces;
 use crate::protocol::Message;
 use crate::rootfs;
@@ -19,6 +20,16 @@ impl fmt::Display for Plan {
         }
         for warning in &self.warnings {
             writeln!(f, "  warning     {warning}")?;
+        }
+        if self.maker != Maker::Root {
+            writeln!(f, "  rootless    {}", self.maker)?;
+        }
+        if let Some(reason) = &self.needs_root {
+            writeln!(f, "  as root     {reason}")?;
+        }
+        if !self.bridge.is_empty() {
+            writeln!(f, "process in between, which clones init")?;
+            print_steps(f, &self.bridge, |_| None)?;
         }
         writeln!(f, "runtime process, after the clone")?;
         print_steps(f, &self.parent, |_| None)?;
@@ -39,7 +50,7 @@ impl Plan {
         if !self.clone.unshare.is_empty() {
             parts.push(format!("new in init: {}", namespaces::names(&self.clone.unshare)));
         }
-        for join in self.clone.join_before.iter().chain(&self.clone.join_after) {
+        for join in self.clone.joins() {
             parts.push(format!("joined: {} {}", join.kind, join.path.display()));
         }
         let inherited: Vec<_> = namespaces::Kind::ALL
@@ -78,6 +89,16 @@ fn print_steps<O: fmt::Display>(
     Ok(())
 }
 
+impl fmt::Display for Maker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Maker::Root => "no: by root",
+            Maker::NamespaceRoot => "by root of a user namespace",
+            Maker::User => "by a user without privilege",
+        })
+    }
+}
+
 impl fmt::Display for ChildOp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,6 +106,7 @@ impl fmt::Display for ChildOp {
             ChildOp::Receive(message) => write!(f, "<- {message}"),
             ChildOp::Namespace(op) => op.fmt(f),
             ChildOp::EnterNetwork => f.write_str("<- Network, enter it"),
+            ChildOp::OpenSources => f.write_str("open the sources of mounts"),
             ChildOp::Rootfs(op) => op.fmt(f),
             ChildOp::Terminal(op) => op.fmt(f),
             ChildOp::Hooks(kind) => write!(f, "run {kind} hooks"),
@@ -103,18 +125,7 @@ impl fmt::Display for ParentOp {
             ParentOp::Receive(message) => write!(f, "<- {message}"),
             ParentOp::MakeScope(scope) => scope.fmt(f),
             ParentOp::EnterCgroup => f.write_str("move init into its cgroup"),
-            ParentOp::MapIds(maps) => {
-                let list = |map: &[namespaces::IdMapping]| {
-                    let ranges: Vec<_> = map
-                        .iter()
-                        .map(|range| {
-                            format!("{} -> {} ({})", range.container, range.host, range.size)
-                        })
-                        .collect();
-                    ranges.join(", ")
-                };
-                write!(f, "map users {}; groups {}", list(&maps.uids), list(&maps.gids))
-            }
+            ParentOp::MapIds(mapping) => mapping.fmt(f),
             ParentOp::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
             ParentOp::Rlimits(limits) => {
                 write!(f, "rlimits {}", crate::process::rlimit_list(limits))

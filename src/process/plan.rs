@@ -456,7 +456,12 @@ fn plan_console_size(process: &config::Process, compiler: &mut Compiler) -> Opti
 /// Init's first steps, while /proc is still the host's.
 pub fn plan_early(process: &Process, compiler: &mut Compiler) {
     compiler.child(ChildOp::Process(Op::ResetSignals));
-    if let Some(value) = process.oom_score_adj.filter(|_| !compiler.in_user_namespace()) {
+    let is_set = compiler.runtime_is_stronger
+        || compiler
+            .bridge
+            .iter()
+            .any(|step| matches!(step.op, ChildOp::Process(Op::OomScoreAdj(_))));
+    if let Some(value) = process.oom_score_adj.filter(|_| !is_set) {
         compiler.child_at("/process/oomScoreAdj", ChildOp::Process(Op::OomScoreAdj(value)));
     }
 }
@@ -466,7 +471,7 @@ pub fn plan_early(process: &Process, compiler: &mut Compiler) {
 /// init has nothing left to do that a low limit could hinder. Whether there
 /// are any.
 pub fn plan_by_parent(process: &Process, compiler: &mut Compiler) -> bool {
-    if !compiler.in_user_namespace() {
+    if !compiler.runtime_is_stronger {
         return false;
     }
     if let Some(value) = process.oom_score_adj {
@@ -480,8 +485,9 @@ pub fn plan_by_parent(process: &Process, compiler: &mut Compiler) -> bool {
 
 /// Init's steps after the container's root has been entered, up to, but
 /// without, the gate and execve.
-pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut Compiler) {
+pub fn plan_attributes(process: &Process, compiler: &mut Compiler) {
     let until_execve = capabilities_of_init(process, compiler);
+    let by_init = !compiler.runtime_is_stronger;
     let mut step = |pointer: &str, op: Op| compiler.child_at(pointer, ChildOp::Process(op));
     if let Some(name) = &process.session_keyring {
         step("", Op::SessionKeyring(name.clone()));
@@ -498,7 +504,7 @@ pub fn plan_attributes(process: &Process, user_namespace: bool, compiler: &mut C
     if let Some(persona) = process.personality {
         step("/linux/personality", Op::Personality(persona));
     }
-    if !user_namespace && !process.rlimits.is_empty() {
+    if by_init && !process.rlimits.is_empty() {
         step("/process/rlimits", Op::Rlimits(process.rlimits.clone()));
     }
     step("/process/cwd", Op::EnterCwd(process.cwd.clone()));

@@ -3,6 +3,7 @@
 use super::mount::clone_tree;
 use super::path::{Root, retire};
 use crate::error::{Context, Error, Result};
+use crate::host::Maker;
 use crate::plan::Compiler;
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -32,7 +33,7 @@ pub struct Device {
     /// Group in the container.
     pub gid: u32,
     /// Bind the host's node instead of making one: mknod(2) is not for user
-    /// namespaces.
+    /// namespaces, the container's own or the one that hako is in.
     pub bind: bool,
     /// Where `config.json` lists it; `None` for default devices.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +65,7 @@ const DEFAULT: &[(&str, u32, u32)] = &[
 
 /// The default devices, then those of the configuration, which may replace them.
 pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
-    let bind = compiler.in_user_namespace();
+    let bind = compiler.in_user_namespace() || compiler.host.maker() != Maker::Root;
     let mut devices: Vec<Device> = DEFAULT
         .iter()
         .map(|(path, major, minor)| Device {

@@ -125,6 +125,9 @@ pub fn plan_tree(
     };
     if clone.is_new(Kind::Mount) {
         compiler.child(ChildOp::Rootfs(Op::IsolateMounts));
+        if !compiler.host.owns(Kind::Mount) {
+            compiler.child(ChildOp::OpenSources);
+        }
         compiler.child_at("/root/path", ChildOp::Rootfs(Op::AttachRoot(root)));
         if let Some((kind, recursive)) = propagation.filter(|(kind, _)| *kind != libc::MS_SHARED) {
             let op = Op::RootPropagation(kind, recursive);

@@ -4,6 +4,7 @@ use super::options::{self, Attributes, Parsed};
 use super::plan::clean;
 use crate::cgroups::Placement;
 use crate::error::Error;
+use crate::host::Maker;
 use crate::namespaces::{self, CloneSet, IdMaps, Kind};
 use crate::notify;
 use crate::plan::Compiler;
@@ -111,6 +112,7 @@ pub fn plan_mount(
     let idmap = plan_idmap(mount, &parsed, linux, clone, pointer, compiler);
     let mut kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
     label_files(&mut kind, linux);
+    let (attributes, recursive) = restrict(mount, &kind, &parsed, compiler);
     if matches!(kind, MountKind::Bind { .. }) && !parsed.data.is_empty() {
         let names: Vec<_> = parsed.data.iter().map(|(key, _)| key.as_str()).collect();
         compiler.warn(format!("{pointer}: ignoring {} on a bind mount", names.join(", ")));
@@ -125,8 +127,8 @@ pub fn plan_mount(
     Some(Mount {
         destination,
         kind,
-        attributes: parsed.attributes,
-        recursive: parsed.recursive,
+        attributes,
+        recursive,
         propagation: fold_propagation(inherited.into_iter().chain(parsed.propagation)),
         idmap,
         copy_up: parsed.copy_up,
@@ -221,14 +223,16 @@ fn plan_kind(
             );
             None
         }
+        // It shows a network namespace, to whose owner alone the kernel lets it
+        // be mounted. What is there already is bound.
+        "sysfs" if is_network_foreign(clone, compiler) => Some(bind("/sys".into(), true)),
         // The host's hierarchy: mounting it anew outside a cgroup namespace
         // would reset the options of the host's own mount.
-        "cgroup" | "cgroup2" if !clone.is_new(Kind::Cgroup) => Some(MountKind::Bind {
-            source: cgroup.hierarchy.clone(),
-            recursive: false,
-            nofollow: false,
-            copy_symlink: false,
-        }),
+        "cgroup" | "cgroup2" if !clone.is_new(Kind::Cgroup) => {
+            // What is mounted below may not be uncovered in a user namespace.
+            let recursive = compiler.host.maker() != Maker::Root;
+            Some(bind(cgroup.hierarchy.clone(), recursive))
+        }
         "cgroup" | "cgroup2" => Some(MountKind::New {
             filesystem: "cgroup2".to_owned(),
             source: "cgroup".to_owned(),
@@ -245,6 +249,40 @@ fn plan_kind(
             data: parsed.data.clone(),
         }),
     }
+}
+
+/// A directory of the host's.
+fn bind(source: PathBuf, recursive: bool) -> MountKind {
+    MountKind::Bind { source, recursive, nofollow: false, copy_symlink: false }
+}
+
+/// Whether the container's network belongs to another user namespace than that
+/// of its init.
+fn is_network_foreign(clone: &CloneSet, compiler: &Compiler) -> bool {
+    let is_outer = clone.has_user_namespace() || !compiler.host.owns(Kind::Network);
+    clone.is_inherited(Kind::Network) && is_outer
+}
+
+/// The attributes of a mount, of itself and of its tree. What is bound in place of
+/// a new sysfs or cgroup2 is everybody's and stays read-only, except for root.
+fn restrict(
+    mount: &SpecMount,
+    kind: &MountKind,
+    parsed: &Parsed,
+    compiler: &Compiler,
+) -> (Attributes, Attributes) {
+    let (mut own, mut tree) = (parsed.attributes, parsed.recursive);
+    let is_replaced = match mount.typ().as_deref() {
+        Some("sysfs") => true,
+        Some("cgroup" | "cgroup2") => compiler.host.maker() != Maker::Root,
+        _ => false,
+    };
+    if is_replaced && matches!(kind, MountKind::Bind { .. }) && parsed.bind.is_none() {
+        own.clear &= !libc::MOUNT_ATTR_RDONLY;
+        tree.clear &= !libc::MOUNT_ATTR_RDONLY;
+        tree.set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    (own, tree)
 }
 
 /// Gives the files of a new file system the container's SELinux label.

@@ -23,3 +23,9 @@ pub fn executed_descriptor() -> Option<OwnedFd> {
     // process claims descriptors it did not open itself.
     is_open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+/// Whether this process was executed as root (`AT_EUID`), without a system call.
+pub fn is_executed_by_root() -> bool {
+    // SAFETY: takes an integer.
+    unsafe { libc::getauxval(libc::AT_EUID) == 0 }
+}

@@ -18,7 +18,7 @@ mod schedule;
 mod seccomp;
 mod signal;
 
-pub use auxv::executed_descriptor;
+pub use auxv::{executed_descriptor, is_executed_by_root};
 pub use bpf::{
     attach_device_program, detach_device_program, find_device_program, load_device_program,
 };
@@ -32,7 +32,7 @@ pub use exit::exit_now;
 pub use keyring::join_session_keyring;
 pub use limit::prlimit;
 pub use mount::{MountAttributes, mount_setattr};
-pub use namespace::{interface_up, namespace_type, set_domainname};
+pub use namespace::{interface_up, namespace_type, owning_user_namespace, set_domainname};
 pub use netlink::netlink_explain;
 pub use numa::set_mempolicy;
 pub use schedule::{SchedulerAttributes, ioprio_set, sched_setaffinity, sched_setattr};

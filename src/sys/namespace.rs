@@ -2,7 +2,7 @@
 
 use super::result;
 use rustix::io::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The `CLONE_NEW*` flag of the namespace behind `fd` (`NS_GET_NSTYPE`).
 ///
@@ -13,6 +13,18 @@ pub fn namespace_type(fd: BorrowedFd) -> Result<u64, Errno> {
     // SAFETY: this ioctl takes no argument.
     let kind = result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) }.into())?;
     Ok(kind as u64)
+}
+
+/// The user namespace that the namespace behind `fd` belongs to (`NS_GET_USERNS`).
+///
+/// # Errors
+/// `EPERM` when that is neither the caller's own nor one below it.
+pub fn owning_user_namespace(fd: BorrowedFd) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: this ioctl takes no argument.
+    let owner = result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as _) }.into())?;
+    // SAFETY: the kernel has just made this descriptor for the caller.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner as i32) })
 }
 
 /// Brings the network interface `name` of the current network namespace up

@@ -212,3 +212,23 @@ fn hundreds_of_rules_are_taken() {
     let bundle = bundle(&hako, json!(rules));
     assert_eq!(hako.ask(&bundle, &tries("c", major, minor))[1], "ok");
 }
+
+/// There, BPF programs cannot be attached, and nobody can make a device node
+/// that the kernel would let anybody open: nothing is left for the rules to do.
+#[test]
+fn in_a_user_namespace_of_the_callers_rules_are_left_out_and_told() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    let mut bundle = bundle(&hako, json!([deny()]));
+    // The usual group of terminals has no id there.
+    assert_eq!(bundle.get("/mounts/2/type"), "devpts");
+    bundle.set("/mounts/2/options", ["newinstance", "ptmxmode=0666"]);
+    bundle.inspector("mknod /dev/shm/null c 1 3 -- open /dev/null read");
+    let command = hako.on_bundle(&["run"], &bundle);
+    let command = command.before("exec unshare --user --map-root-user \"$0\" \"$@\"");
+    let output = hako.finish(command, &bundle).ok();
+    assert_eq!(output.values()[0], json!({ "errno": "EPERM" }), "{output}");
+    assert!(output.stderr.contains("linux.resources.devices: not enforced"), "{output}");
+}

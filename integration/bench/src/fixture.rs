@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::subject::LIMITED;
 use crate::{Result, sys};
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -52,16 +53,22 @@ impl Fixture {
         Ok(())
     }
 
-    /// Compiles what runs in the containers and what they are compared with.
-    pub fn build(&self) -> Result<()> {
-        compile("int main(void) { return 0; }", &[], &self.rootfs().join("bin/true"))?;
-        compile(
-            "#include <unistd.h>\nint main(void) { for (;;) pause(); }",
-            &[],
-            &self.rootfs().join("bin/pause"),
-        )?;
-        compile(FLOOR, &[], &self.dir.join("floor"))?;
-        compile(FLOOR, &["-DBARE"], &self.dir.join("bare"))
+    /// Compiles what runs in the containers and what they are compared with, or takes what was
+    /// compiled before.
+    pub fn build(&self, programs: Option<&Path>) -> Result<()> {
+        match programs {
+            None => compile_all(&self.dir)?,
+            Some(programs) => {
+                for name in PROGRAMS {
+                    fs::copy(programs.join(name), self.dir.join(name))
+                        .map_err(|e| format!("{}: {e}", programs.join(name).display()))?;
+                }
+            }
+        }
+        for name in ["true", "pause"] {
+            fs::rename(self.dir.join(name), self.rootfs().join("bin").join(name))?;
+        }
+        Ok(())
     }
 
     pub fn rootfs(&self) -> PathBuf {
@@ -72,16 +79,33 @@ impl Fixture {
         PathBuf::from(format!("{CGROUP_ROOT}{}", self.cgroup))
     }
 
+    /// Whether limits can be set here.
+    fn has_controllers() -> Result<bool> {
+        let controllers = fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers"))?;
+        let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+        Ok(["memory", "cpu", "pids"].into_iter().all(has))
+    }
+
+    /// What the limits are that are measured here.
+    pub fn about_limits(&self) -> Result<String> {
+        Ok(format!(
+            "{LIMITED}: {}",
+            match Self::has_controllers()? {
+                true => "`docker run --memory --cpus --cpu-shares --pids-limit`",
+                false =>
+                    "cgroup v1 has the controllers here; five files that every cgroup has stand in for their limits",
+            }
+        ))
+    }
+
     /// The same with the limits that `docker run --memory --cpus --pids-limit` sets. Where cgroup v1
     /// has the controllers, as many files that cgroup v2 has anyway stand in for theirs.
     pub fn limited_bundle(&self, id: &str, command: &str) -> Result<PathBuf> {
         let bundle = self.bundle(id, command)?;
         let file = bundle.join("config.json");
         let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
-        let controllers = fs::read_to_string(format!("{CGROUP_ROOT}/cgroup.controllers"))?;
-        let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
         let resources = &mut config["linux"]["resources"];
-        if ["memory", "cpu", "pids"].into_iter().all(has) {
+        if Self::has_controllers()? {
             resources["memory"] = serde_json::json!({ "limit": 512 << 20, "swap": 1024 << 20 });
             resources["cpu"] =
                 serde_json::json!({ "shares": 512, "quota": 150_000, "period": 100_000 });
@@ -147,6 +171,20 @@ impl Fixture {
         let _ = sys::unmount(&self.dir);
         let _ = fs::remove_dir(&self.dir);
     }
+}
+
+const PROGRAMS: [&str; 4] = ["true", "pause", "floor", "bare"];
+
+/// Compiles all programs into a directory.
+pub fn compile_all(directory: &Path) -> Result<()> {
+    const TRUE: &str = "int main(void) { return 0; }";
+    const PAUSE: &str = "#include <unistd.h>\nint main(void) { for (;;) pause(); }";
+    let sources: [(&str, &[&str]); 4] =
+        [(TRUE, &[]), (PAUSE, &[]), (FLOOR, &[]), (FLOOR, &["-DBARE"])];
+    for (name, (source, flags)) in PROGRAMS.into_iter().zip(sources) {
+        compile(source, flags, &directory.join(name))?;
+    }
+    Ok(())
 }
 
 fn compile(source: &str, flags: &[&str], output: &Path) -> Result<()> {

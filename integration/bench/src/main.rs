@@ -17,11 +17,16 @@ use subject::{COMMANDS, Subject};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: hako-bench [--runs N] [--only COMMAND] [--json] | --budget
+const USAGE: &str =
+    "usage: hako-bench [--runs N] [--only COMMAND] [--limits] [--json] [--programs DIR]
+       hako-bench --budget | --compile DIR
 
   --runs N        rounds that count; a tenth of them is run before as warm-up (default 100)
   --only COMMAND  one of run, create, start, state, exec, kill, delete
+  --limits        only what limits cost, for a machine whose other times say nothing
   --json          all numbers as JSON instead of tables
+  --compile DIR   only compile the C programs that are measured, into DIR
+  --programs DIR  take them from there: for a machine without a compiler
   --budget        count the system calls, tasks and clones of one `hako run` and hold them against
                   the budget
 
@@ -32,11 +37,15 @@ const MISSED: i32 = 1;
 const FAILED: i32 = 2;
 const NOISY: i32 = 3;
 
+#[derive(Default)]
 struct Options {
     runs: usize,
     only: Option<String>,
+    limits: bool,
     json: bool,
     budget: bool,
+    compile: Option<PathBuf>,
+    programs: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -50,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { runs: 100, only: None, json: false, budget: false };
+    let mut options = Options { runs: 100, ..Options::default() };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -69,8 +78,18 @@ fn options() -> Result<Options> {
                         .ok_or("--only needs a command")?,
                 )
             }
+            "--limits" => {
+                options.limits = true;
+                options.only = Some("run".into());
+            }
             "--json" => options.json = true,
             "--budget" => options.budget = true,
+            "--compile" => {
+                options.compile = Some(arguments.next().ok_or("--compile needs DIR")?.into())
+            }
+            "--programs" => {
+                options.programs = Some(arguments.next().ok_or("--programs needs DIR")?.into())
+            }
             "--help" | "-h" => {
                 println!("{USAGE}");
                 std::process::exit(0);
@@ -82,6 +101,9 @@ fn options() -> Result<Options> {
 }
 
 fn run(options: Options) -> Result<i32> {
+    if let Some(directory) = &options.compile {
+        return fixture::compile_all(directory).map(|()| 0);
+    }
     let hako = hako();
     if options.budget && !hako.exists() {
         return Err(format!("{} does not exist; build it or set HAKO", hako.display()).into());
@@ -93,7 +115,7 @@ fn run(options: Options) -> Result<i32> {
     let ended = sys::guarded(limit, || {
         let work = || {
             if options.budget {
-                budget(&fixture, &hako)
+                budget(&options, &fixture, &hako)
             } else {
                 benchmark(&options, &fixture, &hako)
             }
@@ -121,8 +143,8 @@ fn hako() -> PathBuf {
     }
 }
 
-fn budget(fixture: &Fixture, hako: &Path) -> Result<i32> {
-    fixture.build()?;
+fn budget(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
+    fixture.build(options.programs.as_deref())?;
     let counts = Subject::runtime(fixture, "hako", hako)?.count(fixture)?;
     let limited = Subject::limited(fixture, hako)?.count(fixture)?.syscalls;
     let limit = report::limit_with_limits(counts.syscalls);
@@ -140,11 +162,17 @@ fn budget(fixture: &Fixture, hako: &Path) -> Result<i32> {
 }
 
 fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
-    fixture.build()?;
+    fixture.build(options.programs.as_deref())?;
     let mut results = Results::default();
-    let mut subjects = vec![Subject::floor(fixture, "bare")?, Subject::floor(fixture, "floor")?];
-    for (name, program) in
-        [("hako", Some(hako.to_owned())), ("crun", in_path("crun")), ("runc", in_path("runc"))]
+    let mut subjects = Vec::new();
+    if !options.limits {
+        subjects.push(Subject::floor(fixture, "bare")?);
+        subjects.push(Subject::floor(fixture, "floor")?);
+    }
+    let peers = ["crun", "runc"].map(|name| (name, in_path(name)));
+    for (name, program) in [("hako", Some(hako.to_owned()))]
+        .into_iter()
+        .chain(peers.into_iter().filter(|_| !options.limits))
     {
         match program.filter(|p| p.exists()) {
             Some(program) => subjects.push(Subject::runtime(fixture, name, &program)?),
@@ -152,6 +180,10 @@ fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
                 results.remarks.push(format!("{name}: not installed or not built, so not measured"))
             }
         }
+    }
+    if hako.exists() {
+        subjects.push(Subject::limited(fixture, hako)?);
+        results.remarks.push(fixture.about_limits()?);
     }
     results.subjects = subjects.iter().map(|s| s.name).collect();
 
@@ -165,13 +197,6 @@ fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
         }
         for (command, reason) in &subject.missing {
             results.remarks.push(format!("{} {command}: not available ({reason})", subject.name));
-        }
-    }
-
-    if hako.exists() {
-        match Subject::limited(fixture, hako).and_then(|subject| subject.count(fixture)) {
-            Ok(counts) => results.limited = Some(counts.syscalls),
-            Err(error) => results.remarks.push(format!("hako with limits: not counted: {error}")),
         }
     }
 

@@ -11,6 +11,9 @@ use crate::{Result, sys};
 /// In the order in which one container goes through them; `run` is a container of its own.
 pub const COMMANDS: [&str; 7] = ["run", "create", "start", "state", "exec", "kill", "delete"];
 
+/// The name of hako where its containers have limits.
+pub const LIMITED: &str = "hako+limits";
+
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub ms: f64,
@@ -69,9 +72,9 @@ impl Subject {
         Ok(Subject { pid_file, ..Subject::new(fixture, name, commands) })
     }
 
-    /// hako again, which places a container that has limits.
+    /// hako again, which places a container that has limits. It can only `run`.
     pub fn limited(fixture: &Fixture, program: &Path) -> Result<Subject> {
-        let name = "limited";
+        let name = LIMITED;
         let root = fixture.dir.join("roots").join(name);
         fs::create_dir_all(&root)?;
         let bundle = fixture.limited_bundle(name, "/bin/true")?;

@@ -12,6 +12,7 @@ use crate::seccomp::{Filter, Op as SeccompOp};
 use crate::state::ContainerState;
 use crate::sys;
 use crate::terminal::{Op as TerminalOp, Terminal};
+use crate::weaken::{Defence, lacks};
 use rustix::fs::Mode;
 use rustix::process::Signal;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -205,8 +206,12 @@ impl Running<'_> {
         let mut kept: Vec<BorrowedFd> = self.init.preserved.iter().map(AsFd::as_fd).collect();
         kept.push(self.init.socket.as_fd());
         kept.extend(self.init.gate.as_ref().map(AsFd::as_fd));
-        sys::close_all_but(3, &kept).os(|| "cannot close descriptors")?;
-        sys::wipe_environment();
+        if !lacks(Defence::Descriptors) {
+            sys::close_all_but(3, &kept).os(|| "cannot close descriptors")?;
+        }
+        if !lacks(Defence::Environment) {
+            sys::wipe_environment();
+        }
         rustix::process::set_parent_process_death_signal(None)
             .os(|| "cannot clear the death signal")
     }

@@ -32,6 +32,7 @@ pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod terminal;
+pub mod weaken;
 
 /// Version of the runtime specification that is implemented.
 pub const SPEC_VERSION: &str = "1.3.0";

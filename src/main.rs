@@ -7,6 +7,7 @@ use hako::cli::Cli;
 use hako::commands::{self, Inherited};
 use hako::error::Error;
 use hako::report::Report;
+use hako::weaken::{Defence, lacks};
 use hako::{seal, sys};
 
 hako::entry!(run);
@@ -33,7 +34,11 @@ fn run() -> u8 {
     // Descriptors the caller left open are the container's only on request.
     let count = cli.command.as_ref().map_or(0, commands::preserved_descriptors);
     let preserved = sys::take_inherited(count, seal.descriptor());
-    let inherited = Inherited { preserved, marked: sys::cloexec_from(3), seal };
+    let marked = match lacks(Defence::Descriptors) {
+        false => sys::cloexec_from(3),
+        true => Ok(()),
+    };
+    let inherited = Inherited { preserved, marked, seal };
     let report = match Report::open(&cli.global) {
         Ok(report) => report,
         Err(error) => {

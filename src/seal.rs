@@ -12,6 +12,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
+use crate::weaken::{Defence, lacks};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
@@ -42,7 +43,7 @@ impl Seal {
 pub fn seal() -> Result<Seal> {
     let enters =
         std::env::args_os().skip(1).any(|arg| ENTERING.iter().any(|command| arg == *command));
-    if !enters {
+    if !enters || lacks(Defence::Seal) {
         return Ok(Seal { binary: None });
     }
     let by_root = sys::is_executed_by_root();

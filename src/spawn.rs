@@ -96,6 +96,9 @@ pub fn spawn(
     inherited: Inherited,
 ) -> Result<Spawned> {
     let Inherited { preserved, seal } = inherited;
+    if !plan.clone.dumpable {
+        namespaces::make_undumpable()?;
+    }
     let gate = match plan.has_gate() {
         true => Some(gate::listen(directory)?),
         false => None,
@@ -112,9 +115,6 @@ pub fn spawn(
         visit
             .unshare_time(&plan.clone.time_offsets)
             .map_err(|error| error.at("/linux/timeOffsets"))?;
-    }
-    if !plan.clone.dumpable {
-        namespaces::make_undumpable()?;
     }
     let flags = plan.clone.new.iter().fold(0, |flags, kind| flags | kind.flag());
     let cgroup = cgroup.filter(|_| plan.clones_into_cgroup()).map(AsFd::as_fd);

@@ -5,7 +5,7 @@ use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::process::Process;
 use crate::protocol::Message;
 use crate::rootfs::{self, Root};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
@@ -139,17 +139,24 @@ impl Terminal {
     }
 }
 
-/// Opens ptmx of the container's devpts, and makes sure that it is that.
+/// Opens ptmx of the container's devpts. Nothing else is opened in its place:
+/// to open a device of the image can have effects of its own.
 fn open_ptmx(root: &Root) -> Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW;
-    let ptmx = root.open(Path::new("/dev/pts/ptmx"), flags).map_err(|errno| {
+    let failed = |errno| {
         Error::os("cannot open /dev/pts/ptmx in the container", errno)
             .hint("a terminal needs a mount of type devpts at /dev/pts")
-    })?;
+    };
+    let pts = root.open(Path::new("/dev/pts"), OFlags::PATH | OFlags::DIRECTORY).map_err(failed)?;
+    if !rootfs::is_on(&pts, libc::DEVPTS_SUPER_MAGIC)? {
+        return Err(Error::new("/dev/pts in the container is no devpts")
+            .hint("a terminal needs a mount of type devpts at /dev/pts"));
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let ptmx = rustix::fs::openat2(&pts, "ptmx", flags, Mode::empty(), resolve).map_err(failed)?;
     let stat = rustix::fs::fstat(&ptmx).os(|| "cannot examine /dev/pts/ptmx")?;
     let is_ptmx = FileType::from_raw_mode(stat.st_mode).is_char_device()
-        && stat.st_rdev == rustix::fs::makedev(5, 2)
-        && rootfs::is_on(&ptmx, libc::DEVPTS_SUPER_MAGIC)?;
+        && stat.st_rdev == rustix::fs::makedev(5, 2);
     is_ptmx
         .then_some(ptmx)
         .ok_or_else(|| Error::new("/dev/pts/ptmx in the container is no terminal multiplexer"))

@@ -20,6 +20,24 @@ pub fn runtime() -> PathBuf {
     path
 }
 
+/// A peer of the host's, by its name.
+pub fn peer(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let mut places = places.map(|dir| dir.join(name));
+    places.find(|path| path.is_file()).unwrap_or_else(|| panic!("{name} is not installed"))
+}
+
+/// hako as a debug build: the binary named by `HAKO_DEBUG` where nothing can be
+/// built, or else built once for each test run.
+pub fn debug_build() -> &'static Path {
+    static DEBUG_BUILD: OnceLock<PathBuf> = OnceLock::new();
+    DEBUG_BUILD.get_or_init(|| {
+        let given = std::env::var_os("HAKO_DEBUG").map(PathBuf::from);
+        given.unwrap_or_else(|| build(&["--package", "hako", "--bin", "hako"], "debug/hako"))
+    })
+}
+
 /// The inspector: the binary named by `HAKO_INSPECTOR` where nothing can be
 /// built, or else built once for each test run so that it is never stale.
 pub fn inspector() -> &'static Path {
@@ -30,25 +48,19 @@ pub fn inspector() -> &'static Path {
 }
 
 fn build_inspector() -> PathBuf {
+    let package = ["--release", "--package", "oci-conformance", "--bin", "oci-inspector"];
+    build(&package, "release/oci-inspector")
+}
+
+/// Builds something of the workspace; `made` is its path below TARGET_DIR/TRIPLE.
+fn build(what: &[&str], made: &str) -> PathBuf {
     // The test binary is TARGET_DIR/TRIPLE/PROFILE/deps/integration-HASH.
     let test = std::env::current_exe().expect("the path of the test binary");
     let triple = test.ancestors().nth(3).expect("a cargo target directory");
     let target_dir = triple.parent().expect("a cargo target directory");
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "oci-conformance",
-            "--bin",
-            "oci-inspector",
-            "--target-dir",
-        ])
-        .arg(target_dir)
-        .current_dir(workspace())
-        .status()
-        .expect("cargo starts");
-    assert!(status.success(), "cannot build the inspector");
-    triple.join("release/oci-inspector")
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--target-dir"]).arg(target_dir).args(what);
+    let status = cargo.current_dir(workspace()).status().expect("cargo starts");
+    assert!(status.success(), "cannot build {made}");
+    triple.join(made)
 }

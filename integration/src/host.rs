@@ -1,7 +1,7 @@
 //! The host as a test sees it: a mount namespace of its own and the cgroup2
 //! mount. Nothing here changes what other processes see.
 
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use rustix::process::{Pid, set_child_subreaper};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use std::cell::Cell;
@@ -42,12 +42,48 @@ pub fn enter_private_network() {
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a private network namespace");
 }
 
-/// Shows a hybrid host as a unified one. Peers handle a hybrid host in ways of
-/// their own, and hako has to work on either.
-fn unify_cgroups() {
+/// Shows the calling thread a hybrid host as a unified one. Peers handle a
+/// hybrid host in ways of their own, and hako has to work on either.
+pub fn unify_cgroups() {
     let unified = Path::new("/sys/fs/cgroup/unified");
     if unified.join("cgroup.controllers").exists() {
         mount_bind(unified, "/sys/fs/cgroup").expect("cgroup2 over /sys/fs/cgroup");
+    }
+}
+
+/// The mounts that hold the files of the host: what a runtime with a hole could
+/// destroy with one recursive removal.
+fn mounts_of_files() -> impl Iterator<Item = PathBuf> {
+    let targets = mount_table().into_iter().map(|mount| mount.target);
+    targets
+        .filter(|target| !["/proc", "/sys"].iter().any(|of_kernel| target.starts_with(of_kernel)))
+}
+
+/// Shows the calling thread, and what it starts, all files of the host
+/// read-only, except for those below `writable`: a victim must not do to the
+/// host what it was shown to do to the test.
+pub fn protect_host(writable: &Path) {
+    mount_bind(writable, writable).expect("a mount of the writable directory");
+    for target in mounts_of_files().filter(|target| !target.starts_with(writable)) {
+        // Not everybody's: root cannot reach what users have mounted with FUSE.
+        let _ = mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, c"");
+    }
+    for dir in ["/", "/etc", "/usr", "/home", "/root", "/var"] {
+        let probe = Path::new(dir).join("hako-test-probe");
+        assert!(!dir_is_writable(&probe), "{dir} is still writable");
+    }
+}
+
+fn dir_is_writable(probe: &Path) -> bool {
+    let made = fs::create_dir(probe);
+    let _ = fs::remove_dir(probe);
+    made.is_ok()
+}
+
+/// Undoes [`protect_host`].
+pub fn release_host() {
+    for target in mounts_of_files() {
+        let _ = mount_remount(&target, MountFlags::BIND, c"");
     }
 }
 

@@ -4,7 +4,7 @@ use crate::binaries;
 use crate::bundle::Bundle;
 use crate::command::{Command, Running};
 use crate::container::{Container, Made};
-use crate::host::{cgroup_dir, enter_private_mounts};
+use crate::host::{cgroup_dir, enter_private_mounts, is_peer, unify_cgroups};
 use crate::leftovers::{Traces, processes_using, sweep_cgroup};
 use crate::output::Output;
 use crate::scratch::Scratch;
@@ -23,6 +23,10 @@ pub struct Runtime {
     scratch: Scratch,
     counter: AtomicU32,
     systemd: bool,
+    /// For every command, also after the shell code of [`Command::before`].
+    env: Vec<(String, String)>,
+    /// May do harm and leave things behind: they are removed without a word.
+    victim: bool,
 }
 
 impl Default for Runtime {
@@ -41,7 +45,10 @@ impl Runtime {
         // The process id in the name tells `leaks.sh` whether it is in use. Of equal
         // length, no name is the beginning of another.
         let name = format!("hako-test-{}-{world:04}", std::process::id());
-        let scratch = Scratch::new(&name);
+        let mut scratch = Scratch::new(&name);
+        if is_peer() {
+            scratch.stand_alone();
+        }
         let root = scratch.path().join("state");
         scratch.dir("io");
         Self {
@@ -51,7 +58,41 @@ impl Runtime {
             scratch,
             counter: AtomicU32::new(0),
             systemd: false,
+            env: Vec::new(),
+            victim: false,
         }
+    }
+
+    /// Another runtime in such a world, to see an attack succeed: it sees all
+    /// files but the world's read-only, and what it leaves behind is removed, and
+    /// no fault of the test.
+    #[must_use]
+    pub fn peer(program: &str) -> Self {
+        let mut world = Self::new();
+        unify_cgroups();
+        world.program = binaries::peer(program);
+        world.fall_victim();
+        world
+    }
+
+    /// A debug build of hako that leaves out some of its defences, in the same way.
+    #[must_use]
+    pub fn weakened(defences: &str) -> Self {
+        let mut world = Self::new();
+        world.program = binaries::debug_build().to_path_buf();
+        world.env.push(("HAKO_WEAKEN".to_owned(), defences.to_owned()));
+        world.fall_victim();
+        world
+    }
+
+    fn fall_victim(&mut self) {
+        self.victim = true;
+        self.scratch.stand_alone();
+    }
+
+    /// Whether what it leaves behind is no fault.
+    pub(crate) fn is_victim(&self) -> bool {
+        self.victim
     }
 
     /// The same with `--systemd-cgroup`, and scopes for its bundles.
@@ -136,7 +177,8 @@ impl Runtime {
     #[must_use]
     pub fn bare(&self) -> Command {
         let files = self.scratch.path().join(format!("io/{}", self.next()));
-        Command::new(&self.program, &files)
+        let command = Command::new(&self.program, &files);
+        self.env.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// A command in this world: `--root ROOT` and then these words.
@@ -173,6 +215,10 @@ impl Runtime {
     #[track_caller]
     pub fn verify_gone(&self, bundle: &Bundle, output: &Output) {
         let (id, cgroup) = (bundle.id(), bundle.cgroup());
+        if self.victim {
+            let _ = self.command(&["delete", "--force", id]).output();
+            return sweep_cgroup(cgroup);
+        }
         let remaining = Traces { root: &self.root, id, cgroup, pid: None }.remaining();
         if !remaining.is_empty() {
             let _ = self.command(&["delete", "--force", id]).output();
@@ -261,6 +307,9 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let parent = cgroup_dir(&self.name);
+        if self.victim {
+            return sweep_cgroup(&self.name);
+        }
         let cgroups: Vec<_> = fs::read_dir(&parent).into_iter().flatten().flatten().collect();
         let cgroups = cgroups.iter().filter(|entry| entry.path().is_dir());
         let cgroups: Vec<String> =

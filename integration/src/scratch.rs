@@ -1,6 +1,7 @@
 //! A temporary directory in which a test may also mount things.
 
-use crate::host::mount_table;
+use crate::binaries::inspector;
+use crate::host::{mount_table, protect_host, release_host};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, unmount};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +12,8 @@ use std::sync::Mutex;
 pub struct Scratch {
     path: PathBuf,
     mounted: Mutex<Vec<PathBuf>>,
+    /// Nothing else of the host can be written to.
+    alone: bool,
 }
 
 impl Scratch {
@@ -19,7 +22,16 @@ impl Scratch {
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).expect("a scratch directory");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode 0755");
-        Self { path, mounted: Mutex::default() }
+        Self { path, mounted: Mutex::default(), alone: false }
+    }
+
+    /// Makes everything else of the host read-only for the calling thread.
+    pub fn stand_alone(&mut self) {
+        // Built when it is first asked for, which is then too late.
+        let _ = inspector();
+        protect_host(&self.path);
+        self.remember(&self.path);
+        self.alone = true;
     }
 
     /// The directory itself.
@@ -70,8 +82,13 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let mut targets: Vec<PathBuf> = mount_table().into_iter().map(|m| m.target).collect();
         targets.retain(|target| target.starts_with(&self.path));
+        let own = self.mounted.get_mut().expect("no test thread panicked here");
+        targets.extend(own.drain(..).filter(|target| !target.starts_with(&self.path)));
         for target in targets.iter().rev() {
             let _ = unmount(target, UnmountFlags::DETACH);
+        }
+        if self.alone {
+            release_host();
         }
         // Never remove through a mount: it may show a directory of the host.
         let clean = mount_table().iter().all(|mount| !mount.target.starts_with(&self.path));

@@ -1,5 +1,6 @@
 //! Black-box tests of the built binary, one module for each theme.
 
+mod attacks;
 mod bundles;
 mod cli;
 mod damaged_state;

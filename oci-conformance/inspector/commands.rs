@@ -2,7 +2,7 @@
 //! line, and `serve`, which reads chains from standard input.
 
 use crate::errno::{Outcome, invalid};
-use crate::{files, kernel, processes, report, say, signals, terminal};
+use crate::{files, kernel, processes, report, say, signals, spying, terminal};
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
 
@@ -51,6 +51,9 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["signal-self", signal] => signals::signal_self(signal)?,
         ["trap"] => signals::trap()?,
         ["notify", ref lines @ ..] => processes::notify(lines)?,
+        ["seize", path] => spying::seize(path)?,
+        ["thaw", number] => spying::thaw(number)?,
+        ["pry", seconds, mark] => spying::pry(seconds, mark)?,
         ["tty"] => terminal::streams(),
         ["print", ref text @ ..] => return print(&text.join(" ")),
         ["eprint", ref text @ ..] => return eprint(&text.join(" ")),

@@ -21,6 +21,7 @@ mod network;
 mod processes;
 mod report;
 mod signals;
+mod spying;
 mod sys;
 mod terminal;
 

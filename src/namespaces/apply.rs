@@ -4,6 +4,7 @@ use super::id_map::{IdMapping, IdMaps, Mapping};
 use super::plan::{Join, Kind, Op, TimeOffset};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Clone3, Cloned};
+use crate::weaken::{Defence, lacks};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -179,6 +180,9 @@ impl Op {
 /// Lets no other process look into this one and its descriptors.
 pub fn make_undumpable() -> Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if lacks(Defence::Undumpable) {
+        return Ok(());
+    }
     set_dumpable_behavior(DumpableBehavior::NotDumpable).os(|| "cannot make the process undumpable")
 }
 

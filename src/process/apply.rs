@@ -6,6 +6,7 @@ use super::plan::{Op, Process, Rlimit, User};
 use super::schedule;
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Execution};
+use crate::weaken::{Defence, lacks};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::CString;
@@ -178,7 +179,7 @@ impl Preparation {
                     .hint("process.user must have permission to enter the directory")
             })?;
         }
-        if path == Path::new("/") {
+        if path == Path::new("/") || lacks(Defence::Cwd) {
             // Wherever the root is, it is inside.
             return Ok(());
         }

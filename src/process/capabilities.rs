@@ -2,6 +2,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
+use crate::weaken::{Defence, lacks};
 use caps::Capability;
 use oci_spec::runtime as oci;
 use rustix::thread::{CapabilitySet, CapabilitySets as ThreadSets};
@@ -175,6 +176,9 @@ pub fn limit_bounding_set(bounding: u64) -> Result<()> {
 /// Sets permitted, effective, inheritable and ambient sets of this thread.
 /// `more` is permitted and effective, too.
 pub fn apply(sets: &CapabilitySets, more: u64) -> Result<()> {
+    if lacks(Defence::Capabilities) {
+        return Ok(());
+    }
     rustix::thread::set_capabilities(
         None,
         ThreadSets {

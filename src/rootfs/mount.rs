@@ -15,6 +15,7 @@ use super::plan_mount::{Mount, MountKind};
 use crate::error::{Context, Error, Result};
 use crate::namespaces;
 use crate::sys::{self, MountAttributes};
+use crate::weaken::{Defence, lacks};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
@@ -210,24 +211,13 @@ impl Mount {
     fn target(&self, root: &Root, directory: bool) -> Result<OwnedFd> {
         let destination = &self.destination;
         let pseudo = matches!(&self.kind, MountKind::New { filesystem, .. } if filesystem == "proc" || filesystem == "sysfs");
-        if pseudo {
-            // A link of the image would put it somewhere else, and what hako
-            // later hides in /proc would not be there.
-            let existing =
-                root.lookup_without_links(destination).map_err(|error| match error.errno {
-                    Some(libc::ELOOP) => Error::new(format!(
-                        "{} must be mounted on ordinary directory, not through a symbolic link",
-                        destination.display()
-                    )),
-                    _ => error,
-                })?;
-            if let Some(target) = existing {
-                return Ok(target);
-            }
+        if pseudo && !lacks(Defence::Procfs) {
+            return self.target_without_links(root);
         }
         if self.destination_nofollow {
             let (parent, name) = root.create_parent(destination)?;
             if let Some(existing) = root.lookup_in(&parent, &name)? {
+                self.refuse_procfs(&existing)?;
                 return Ok(existing);
             }
         }
@@ -239,9 +229,36 @@ impl Mount {
         if directory { root.make_directory(destination) } else { root.make_file(destination) }
     }
 
+    /// A link of the image would put procfs or sysfs somewhere else, and what
+    /// hako later hides in /proc would not be there. What it makes itself is
+    /// looked up again: the link may have come meanwhile.
+    fn target_without_links(&self, root: &Root) -> Result<OwnedFd> {
+        let destination = &self.destination;
+        let refused = |error: Error| match error.errno {
+            Some(libc::ELOOP) => Error::new(format!(
+                "{} must be mounted on ordinary directory, not through a symbolic link",
+                destination.display()
+            )),
+            _ => error,
+        };
+        if let Some(target) = root.lookup_without_links(destination).map_err(refused)? {
+            return Ok(target);
+        }
+        retire(root.make_directory(destination)?);
+        root.lookup_without_links(destination).map_err(refused)?.ok_or_else(|| {
+            Error::os(
+                format!("cannot open {} in the container", destination.display()),
+                Errno::NOENT,
+            )
+        })
+    }
+
     /// A link of the image can lead any destination into /proc.
     fn refuse_procfs(&self, target: &OwnedFd) -> Result<()> {
-        if !self.destination.starts_with("/proc") && is_on(target, libc::PROC_SUPER_MAGIC)? {
+        if lacks(Defence::Procfs) || self.destination.starts_with("/proc") {
+            return Ok(());
+        }
+        if is_on(target, libc::PROC_SUPER_MAGIC)? {
             return Err(Error::new(format!(
                 "{} leads into /proc, where nothing may be mounted",
                 self.destination.display()

@@ -8,6 +8,7 @@ use crate::host::Maker;
 use crate::namespaces::{self, CloneSet, IdMaps, Kind};
 use crate::notify;
 use crate::plan::Compiler;
+use crate::weaken::{Defence, lacks};
 use oci_spec::runtime::{Linux, Mount as SpecMount};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -387,7 +388,7 @@ fn check_destination(
     } else {
         LXCFS.iter().any(|file| below == Path::new(file))
     };
-    if !allowed {
+    if !allowed && !lacks(Defence::Procfs) {
         compiler.fault(
             Error::new(format!("{} cannot be mounted: it is inside /proc", destination.display()))
                 .at(format!("{pointer}/destination")),

@@ -43,6 +43,7 @@ if [ $failed = 0 ]; then
     step 'integration tests' without_leaks cargo test --package hako-integration
     step 'unified cgroups, systemd' without_leaks integration/vm/test
     step 'engines' without_leaks integration/engines/test
+    step 'engines, all limits' integration/engines/guest
     step 'conformance' without_leaks integration/conformance.sh test
     step 'conformance, all limits' integration/conformance.sh guest
     step 'syscall budget' cargo run --quiet --release --package hako-bench -- --budget

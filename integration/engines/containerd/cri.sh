@@ -61,6 +61,12 @@ inside() { # COMMAND [CONTAINER]: what ExecSync says
 }
 answer() { in_container "$container" "$1"; }
 in_container() { inside "$2" "$1" | jq -r '.stdout // "" | @base64d'; }
+# stream CALL JQ [SIZE]: exec or attach as `kubectl` does, with standard input; the rest of the request is JQ.
+stream() {
+    local url
+    url=$(cri "$1" "$(jq -nc --arg id "$container" "{container_id: \$id, stdin: true, stdout: true} + $2")" | jq -r .url)
+    "$engines/stream.py" "$url" ${3+"$3"}
+}
 stop() { cri StopContainer "$(jq -nc --arg id "$container" --argjson timeout "${1:-0}" '{container_id: $id, timeout: $timeout}')"; }
 
 tidy() {
@@ -121,6 +127,29 @@ case_exec_sync_that_hangs() {
         DEADLINE_EXCEEDED
     eventually says '' not_running 'sleep 100'
     is "$(status state)" CONTAINER_RUNNING
+}
+case_exec_streaming() {
+    pod
+    container 'sleep 60'
+    local command='["sh", "-c", "read line; echo got $line; echo err >&2; exit 7"]'
+    is "$(echo typed | exits 7 stream Exec "{cmd: $command, stderr: true}" | sort)" 'err
+got typed'
+    is "$(stream Exec '{cmd: ["seq", "20000"], stderr: true}' </dev/null | md5sum)" "$(seq 20000 | md5sum)"
+    fails stream Exec '{cmd: ["/missing"], stderr: true}' </dev/null
+}
+case_exec_streaming_on_a_terminal() {
+    pod
+    container 'sleep 60'
+    local command='["sh", "-c", "until stty size | grep -q \"33 101\"; do sleep 0.1; done; read line; echo got $line; tty"]'
+    has "$(echo typed | stream Exec "{cmd: $command, tty: true}" 101x33)" 'got typed'
+    has "$(echo typed | stream Exec "{cmd: $command, tty: true}" 101x33)" /dev/pts/
+}
+case_attach_streaming() {
+    pod
+    container 'read line; echo got $line; sleep 0.2; exit 5' '.stdin = true | .stdin_once = true'
+    has "$(echo typed | stream Attach '{stderr: true}')" 'got typed'
+    eventually says '"CONTAINER_EXITED"' cri ContainerStatus "$(by_id container_id "$container")"
+    is "$(status exit_code)" 5
 }
 not_running() { ! pgrep -fx "$1"; }
 case_security_context() {

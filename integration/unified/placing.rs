@@ -107,6 +107,5 @@ fn check_joined(hako: &Runtime, bundle: &Bundle, namespace: &str) {
     assert_eq!(own, fs::read_link(namespace).unwrap());
     let seen = container.ask("read /proc/self/cgroup");
     assert!(seen[0].as_str().unwrap().starts_with("0::/../"), "{seen:?}");
-    let exec = container.command(&["exec"]).args(["/bin/inspector", "read", "/proc/self/cgroup"]);
-    assert_eq!(exec.output().ok().values(), seen);
+    assert_eq!(container.exec_and_ask(&[], "read /proc/self/cgroup"), seen);
 }

@@ -46,3 +46,17 @@ run() { docker run --rm "$@"; }
 # A container that stays, by the name of `job`.
 keep() { docker run --detach --name job "$@" >/dev/null; }
 state() { docker inspect --format "{{.State.$1}}" "${2:-job}"; }
+
+needs_docker() { # MAJOR
+    local version
+    version=$(docker version --format '{{.Server.Version}}')
+    [ "${version%%.*}" -ge "$1" ] || skip "dockerd $version does otherwise, or knows nothing of it"
+}
+
+# Of the runtime's. containerd 1 tells docker of the end before it has had the runtime delete everything.
+nothing_is_left() {
+    local left
+    left=$(find /run/docker/runtime-runc/moby -mindepth 1 -maxdepth 1 -name '[!.]*' 2>/dev/null
+        find /sys/fs/cgroup/docker -mindepth 1 -type d -not -path '*buildkit*' 2>/dev/null) || true
+    [ -z "$left" ]
+}

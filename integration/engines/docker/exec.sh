@@ -36,6 +36,7 @@ case_privileges_of_the_container() {
     exits 1 inside served unshare -m true
 }
 case_privileged() {
+    needs_docker 23
     is "$(inside --privileged served sed -n 's/^CapEff:\t//p' /proc/self/status)" \
         "$(sed -n 's/^CapEff:\t//p' /proc/self/status)"
 }
@@ -50,11 +51,17 @@ case_detach() {
     inside --detach served sh -c 'echo detached >/tmp/detached'
     eventually says detached docker exec served cat /tmp/detached
 }
-case_missing_program() { exits 127 inside served /bin/missing; }
+case_missing_program() {
+    needs_docker 23
+    exits 127 inside served /bin/missing
+}
 case_missing_program_in_path() { has "$(exits 127 inside served missing)" 'executable file not found in $PATH'; }
 case_not_executable() { has "$(exits 126 inside served /etc/passwd)" 'permission denied'; }
 case_a_directory() { exits 126 inside served /etc; }
-case_missing_directory() { exits 127 inside --workdir /missing/but/made served /bin/missing; }
+case_missing_directory() {
+    needs_docker 23
+    exits 127 inside --workdir /missing/but/made served /bin/missing
+}
 case_in_a_stopped_container() {
     docker run --name over box true
     has "$(exits 1 docker exec over true)" 'is not running'

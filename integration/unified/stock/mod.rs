@@ -3,6 +3,7 @@
 //! the guest this kernel's CPU is emulated and slow, so only what needs it is
 //! here.
 
+mod apparmor;
 mod limits;
 mod systemd;
 mod world;

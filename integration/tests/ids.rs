@@ -1,6 +1,6 @@
 //! Container ids: they become names of directories, so most texts are none.
 
-use hako_integration::{Runtime, each};
+use hako_integration::{Runtime, each, is_peer};
 use std::fs;
 
 #[test]
@@ -50,6 +50,8 @@ fn invalid_ids_are_refused_by_every_command() {
         &["delete"],
         &["delete", "--force"],
     ];
+    // Peers have taken these for what is to be removed: the host's files.
+    let ids = ids.into_iter().filter(|id| !is_peer() || !id.starts_with('/'));
     each(ids, |id| {
         for words in commands {
             // With `--` even an id that looks like an option is an id.

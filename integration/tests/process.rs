@@ -347,6 +347,9 @@ fn the_session_keyring_is_new_unless_asked_otherwise() {
     let (mine, again) = (run(&["--no-new-keyring"]), run(&["--no-new-keyring"]));
     assert!(first.is_i64() && first != second, "{first} and {second}");
     assert!(mine == again && mine != first, "the caller's keyring: {mine}, {again}, not {first}");
+    let bundle = hako.bundle();
+    let description = hako.inspect(&bundle)["keyring"]["description"].to_string();
+    assert!(description.contains(&format!(";_ses.{}", bundle.id())), "its name: {description}");
 }
 
 #[test]

@@ -81,3 +81,21 @@ fn a_profile_that_is_not_loaded_is_an_error() {
     refused.fails("hako-nobody-has-loaded-it");
     assert!(refused.stderr.contains("the profile is not loaded"), "{refused}");
 }
+
+/// The label is written to the kernel's file, whatever the image has in /proc.
+#[test]
+fn an_image_cannot_keep_the_profile_off() {
+    let hako = Runtime::new();
+    let profile = Profile::load(&hako, "one");
+    let mut bundle = hako.bundle();
+    bundle.write("one", "text");
+    for path in ["/proc/self/attr/exec", "/proc/self/attr/apparmor/exec"] {
+        bundle.write(path, "untouched");
+    }
+    bundle.set("/process/apparmorProfile", profile.0.as_str()).set("/mounts", json!([]));
+    bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+    let chain = "read /one -- read /proc/self/attr/exec -- read /proc/self/attr/apparmor/exec";
+    let expected = [json!({ "errno": "EACCES" }), json!("untouched"), json!("untouched")];
+    assert_eq!(hako.ask(&bundle, chain), expected);
+    assert_eq!(hako.serve(&bundle).exec_and_ask(&[], chain), expected);
+}

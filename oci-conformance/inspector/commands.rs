@@ -40,6 +40,7 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["mount", source, target, kind] => kernel::mount(source, target, kind)?,
         ["umount", target] => kernel::umount(target)?,
         ["syscall", number, ref args @ ..] => kernel::syscall(number, args)?,
+        ["syscall-32", number] => kernel::syscall_32(number)?,
         ["alloc", mebibytes] => kernel::alloc(mebibytes)?,
         ["run", path, ref args @ ..] => processes::run(path, args, None)?,
         ["run-as", id, path, ref args @ ..] => processes::run(path, args, Some(id))?,

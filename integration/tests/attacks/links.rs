@@ -267,7 +267,7 @@ pub fn a_passwd_that_is_no_file(world: &Runtime) -> Harm {
             let mut bundle = bundle(world);
             bundle.mkdir("/etc");
             kind(&bundle.rootfs(file));
-            let limit = Duration::from_secs(5);
+            let limit = Duration::from_secs(10);
             let command = world.on_bundle(&["run"], bundle.inspector("print ran")).timeout(limit);
             let output = world.finish(command, &bundle);
             if output.stdout != "ran\n" {
@@ -294,6 +294,8 @@ pub fn a_ptmx_of_the_image(world: &Runtime) -> Harm {
     let terminal = Terminal::open();
     let command = world.on_bundle(&["run"], &bundle).on_terminal(&terminal);
     let _ = world.finish(command, &bundle);
+    let container = world.serve(bundle.set("/process/terminal", false));
+    let _ = container.exec(&["--tty"], "print ran").on_terminal(&terminal).output();
     let mut poll = [PollFd::new(&reader, PollFlags::IN)];
     rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
     let opened = poll[0].revents().contains(PollFlags::HUP);

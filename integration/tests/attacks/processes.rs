@@ -39,8 +39,7 @@ fn privileged(world: &Runtime) -> Bundle {
 }
 
 /// A container in the pid namespace of another, with a /proc of it.
-fn spy_on<'r>(world: &'r Runtime, target: &Container) -> Container<'r> {
-    let mut bundle = privileged(world);
+fn spy_on<'r>(world: &'r Runtime, target: &Container, mut bundle: Bundle) -> Container<'r> {
     bundle.namespace("pid", Some(&format!("/proc/{}/ns/pid", target.pid())));
     world.serve(&bundle)
 }
@@ -58,7 +57,7 @@ fn overwrite(spy: &Container, seized: &Value) {
 pub fn the_runtime_is_written_to(world: &Runtime) -> Harm {
     let binary = Binary::stand_in(world);
     let target = world.create(privileged(world).inspector("sleep 5"));
-    let spy = spy_on(world, &target);
+    let spy = spy_on(world, &target, privileged(world));
     let seized = spy.ask("seize /proc/1/exe").swap_remove(0);
     overwrite(&spy, &seized);
     target.start();
@@ -90,11 +89,17 @@ pub fn the_runtime_as_the_program(world: &Runtime) -> Harm {
     binary.harm()
 }
 
-/// Root of a user namespace may trace what is in it. While `exec` comes in, it
-/// is there with the host's files in its hands.
+/// A neighbour with the same user and capabilities may look into what waits for
+/// its start; root of a user namespace into all that is in it, also while `exec`
+/// comes in with the host's files in its hands.
 pub fn the_runtime_is_looked_into(world: &Runtime) -> Harm {
     let sentinel = Sentinel::plant(world);
     let mark = sentinel.dir().join("file");
+    let target = world.create(&world.bundle());
+    let spy = spy_on(world, &target, world.bundle());
+    let reached = spy.ask(&format!("pry 0.2 {}", mark.display())).swap_remove(0);
+    let mut harm = strings(&reached["reached"]);
+
     let mut bundle = privileged(world);
     bundle.user_namespace(100_000).inspector(&format!("pry 3 {}", mark.display()));
     let spy = world.foreground(&bundle);
@@ -107,8 +112,8 @@ pub fn the_runtime_is_looked_into(world: &Runtime) -> Harm {
     }
     let output = spy.finish();
     world.verify_gone(&bundle, &output);
-    let reached = output.ok().json()["reached"].clone();
-    strings(&reached)
+    harm.extend(strings(&output.ok().json()["reached"]));
+    harm
 }
 
 fn status(world: &Runtime, bundle: &Bundle) -> String {
@@ -128,7 +133,7 @@ pub fn a_waiting_container_is_looked_into(world: &Runtime) -> Harm {
     let bundle = privileged(world);
     let command = world.on_bundle(&["create"], &bundle).env("SECRET_TOKEN", "hunter2");
     let target = world.make(command.before(&format!("exec 3<{dir} 8<{dir}/file 9</")), &bundle);
-    let spy = spy_on(world, &target);
+    let spy = spy_on(world, &target, privileged(world));
     let seen = spy.ask("read /proc/1/environ -- ls /proc/1/fd -- ls /proc/1/cwd/");
     let mut harm = Vec::new();
     if seen[0].as_str().is_some_and(|text| text.contains("hunter2")) {
@@ -185,4 +190,22 @@ pub fn a_false_proc_for_exec(world: &Runtime) -> Harm {
         }
     }
     harm
+}
+
+/// A filter knows the numbers of one interface of the kernel; the same call has
+/// another number in the others.
+pub fn calls_of_another_interface(world: &Runtime) -> Harm {
+    let calls = ["syscall getpid", "syscall 1073741863", "syscall-32 20"];
+    let attempt = |call: &&str| {
+        let mut bundle = world.bundle();
+        let rule = json!({ "names": ["getpid"], "action": "SCMP_ACT_ERRNO" });
+        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+        bundle.set("/linux/seccomp", profile);
+        bundle.set("/linux/seccomp/architectures", json!(["SCMP_ARCH_X86_64"]));
+        let output = world.run(bundle.inspector(call));
+        let answered = output.stdout.trim().parse::<u32>().is_ok();
+        answered.then(|| format!("`{call}` passes the filter: {}", output.stdout))
+    };
+    let is_known = cfg!(target_arch = "x86_64");
+    calls.iter().filter(|_| is_known).filter_map(attempt).collect()
 }

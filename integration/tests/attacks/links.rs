@@ -3,30 +3,23 @@
 use super::Harm;
 use super::sentinel::{PRECIOUS, Sentinel};
 use hako_integration::{Bundle, Runtime, Terminal, Value, json};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
 
 /// A bundle with a writable root.
-fn bundle(world: &Runtime) -> Bundle {
+pub fn bundle(world: &Runtime) -> Bundle {
     let mut bundle = world.bundle();
     bundle.set("/root/readonly", false);
     bundle
 }
 
 /// The same with nothing mounted over the image's /dev.
-fn bundle_without_dev(world: &Runtime) -> Bundle {
+pub fn bundle_without_dev(world: &Runtime) -> Bundle {
     let mut bundle = bundle(world);
     let mounts = bundle.config["mounts"].as_array_mut().unwrap();
     mounts.retain(|mount| !mount["destination"].as_str().unwrap().starts_with("/dev"));
     bundle
-}
-
-fn make_fifo(path: &Path) {
-    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
 }
 
 /// Replaces what the root file system has at a path by a link.
@@ -253,51 +246,4 @@ pub fn a_link_for_the_root(world: &Runtime) -> Harm {
     let output = world.run(bundle.inspector("read /file"));
     let read = output.stdout.contains(PRECIOUS);
     read.then(|| "the container's root is a directory of the host".to_owned()).into_iter().collect()
-}
-
-/// /etc/passwd, where the home directory stands, is a FIFO, a device without an
-/// end, or huge: whoever reads it carelessly waits for ever, or dies.
-pub fn a_passwd_that_is_no_file(world: &Runtime) -> Harm {
-    let kinds: [&dyn Fn(&Path); 3] =
-        [&make_fifo, &|path| symlink("/dev/zero", path).unwrap(), &|path| {
-            fs::File::create(path).unwrap().set_len(1 << 40).unwrap()
-        }];
-    for kind in kinds {
-        for file in ["/etc/passwd", "/etc/group"] {
-            let mut bundle = bundle(world);
-            bundle.mkdir("/etc");
-            kind(&bundle.rootfs(file));
-            let limit = Duration::from_secs(10);
-            let command = world.on_bundle(&["run"], bundle.inspector("print ran")).timeout(limit);
-            let output = world.finish(command, &bundle);
-            if output.stdout != "ran\n" {
-                return vec![format!("{file} ends it: {output}")];
-            }
-            let container = world.serve(&bundle);
-            let _ = container.exec(&["--user", "1000"], "print ran").timeout(limit).output();
-        }
-    }
-    Vec::new()
-}
-
-/// The image has something else where devpts has its multiplexer, and nothing
-/// is mounted there: a device of the host would be opened with its privileges.
-pub fn a_ptmx_of_the_image(world: &Runtime) -> Harm {
-    let mut bundle = bundle_without_dev(world);
-    let path = bundle.rootfs("/dev/pts/ptmx");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    make_fifo(&path);
-    // A reader notices when somebody has had the other end open.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let reader = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
-    bundle.set("/process/terminal", true).inspector("print ran");
-    let terminal = Terminal::open();
-    let command = world.on_bundle(&["run"], &bundle).on_terminal(&terminal);
-    let _ = world.finish(command, &bundle);
-    let container = world.serve(bundle.set("/process/terminal", false));
-    let _ = container.exec(&["--tty"], "print ran").on_terminal(&terminal).output();
-    let mut poll = [PollFd::new(&reader, PollFlags::IN)];
-    rustix::event::poll(&mut poll, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
-    let opened = poll[0].revents().contains(PollFlags::HUP);
-    opened.then(|| "a file of the image was opened".to_owned()).into_iter().collect()
 }

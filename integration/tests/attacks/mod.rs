@@ -8,6 +8,7 @@
 mod callers;
 mod descriptors;
 mod documented;
+mod files;
 mod links;
 mod processes;
 mod races;
@@ -71,8 +72,9 @@ attacks! {
     links::volumes_over_proc: [Crun, Without("Procfs")],
     links::submounts_of_read_only_paths: [Crun, Runc],
     links::a_link_for_the_root: [Crun],
-    links::a_passwd_that_is_no_file: [Crun, Runc],
-    links::a_ptmx_of_the_image: [Crun, Runc],
+    files::a_passwd_that_is_no_file: [Crun, Runc],
+    files::a_ptmx_of_the_image: [Crun, Runc],
+    files::fifos_at_every_place: [Crun, Runc],
     processes::the_runtime_is_written_to: [Without("Seal")],
     processes::the_runtime_as_the_program: [Without("Seal")],
     processes::the_runtime_is_looked_into: [Without("Undumpable")],

@@ -16,6 +16,7 @@ mod requests;
 mod sentinel;
 
 use hako_integration::{Runtime, each};
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What an attack did to the host, in words; nothing when it failed.
@@ -112,11 +113,18 @@ fn every_attack_succeeds_where_the_hole_is() {
         Crun => crun.starts_with(CRUN),
         Without(_) => true,
     };
+    // The settings of the kernel are nobody's own: no attack may aim at them.
+    let settings = || {
+        ["core_pattern", "domainname", "modprobe"]
+            .map(|name| fs::read(format!("/proc/sys/kernel/{name}")).ok())
+    };
+    let before = settings();
     each(ATTACKS, |attack| {
         for victim in attack.victims.iter().filter(known) {
             let harm = attack.try_on(victim);
             println!("{:45} {victim:?}: {harm:?}", attack.name);
             assert!(!harm.is_empty(), "{} fails on {victim:?}", attack.name);
+            assert_eq!(settings(), before, "{} has changed the host", attack.name);
         }
     });
 }

@@ -14,7 +14,8 @@ case_resize() {
     on_terminal 'docker run --rm -it box sh' 'see # ' 'type echo up\r' 'see \nup' 'size 50x132' 'type sleep 1; stty size\r' 'see 50 132' 'type exit\r'
 }
 case_resize_reaches_the_program() {
-    on_terminal "docker run --rm -it box sh -c 'trap \"stty size; exit\" WINCH; echo ready; while :; do sleep 0.1; done'" \
+    # Some clients listen to their terminal only when the program runs already.
+    on_terminal "docker run --rm -it box sh -c 'sleep 2; trap \"stty size; exit\" WINCH; echo ready; while :; do sleep 0.1; done'" \
         'see ready' 'size 41x99' 'see 41 99'
 }
 case_ctrl_c() {

@@ -205,9 +205,12 @@ impl Vigil<'_> {
         Ok(())
     }
 
-    /// Reaps whoever has ended, the container's orphans included.
+    /// Reaps whoever has ended, the container's orphans included, up to init:
+    /// this process will not be long after it.
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
+        while self.status.is_none()
+            && let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG)
+        {
             if Some(pid) == Pid::from_raw(self.pid) {
                 self.status = exit_status(status);
             }

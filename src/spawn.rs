@@ -296,7 +296,9 @@ impl Parent<'_> {
             ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
             ParentOp::Limit(setting) => self.cgroup()?.set(setting),
-            ParentOp::Devices(devices) => self.cgroup()?.set_devices(devices),
+            ParentOp::Devices(devices) => {
+                self.cgroup()?.set_devices(devices, self.placed.made.is_some())
+            }
             ParentOp::JoinResctrl(group) => group.join(pid),
             ParentOp::OwnCgroup(uid) => self.cgroup()?.give_to(*uid),
             ParentOp::MoveInterface(interface) => self.move_interface(interface, served),

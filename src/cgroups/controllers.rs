@@ -54,12 +54,23 @@ impl CgroupDir {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut ancestors = vec![placement.hierarchy.as_path()];
-        ancestors.extend(ancestors_below(&placement.hierarchy, &path));
+        // What a cgroup lacks, its parent has to give, up to one that has all.
+        let is_fresh = |directory: &Path| fresh.is_some_and(|fresh| directory.starts_with(fresh));
+        let mut lacking = missing.clone();
+        let mut steps = Vec::new();
+        let upwards = path.ancestors().skip(1);
+        for ancestor in upwards.take_while(|path| path.starts_with(&placement.hierarchy)) {
+            steps.push((ancestor, lacking.clone()));
+            if !is_fresh(ancestor) {
+                forget(&mut lacking, &controllers_at(ancestor).unwrap_or_default());
+            }
+            if lacking.is_empty() {
+                break;
+            }
+        }
         let mut refusals = Vec::new();
-        for ancestor in ancestors {
-            let is_fresh = fresh.is_some_and(|fresh| ancestor.starts_with(fresh));
-            enable_below(ancestor, is_fresh, &missing, &mut refusals);
+        for (ancestor, lacking) in steps.into_iter().rev() {
+            enable_below(ancestor, is_fresh(ancestor), lacking, &mut refusals);
         }
         if needed.is_empty() {
             return Ok(());
@@ -73,8 +84,7 @@ impl CgroupDir {
     }
 
     fn forget_present(&self, controllers: &mut Vec<String>) -> Result<()> {
-        let present = self.read("cgroup.controllers")?;
-        controllers.retain(|wanted| !present.split_whitespace().any(|name| name == wanted));
+        forget(controllers, &self.read("cgroup.controllers")?);
         Ok(())
     }
 
@@ -190,25 +200,31 @@ fn read_at(directory: impl AsFd, file: impl AsRef<Path>) -> Result<String> {
     String::from_utf8(text).map_err(|_| Error::new(format!("{} is no text", file.display())))
 }
 
-/// Enables what `directory` can give to its children, one by one, so that a
+/// Removes the names that a line of them has.
+fn forget(names: &mut Vec<String>, line: &str) {
+    names.retain(|name| !line.split_whitespace().any(|word| word == name));
+}
+
+/// Enables what the children of `directory` lack, one by one, so that a
 /// refused one does not hold up the others.
-fn enable_below(directory: &Path, is_fresh: bool, wanted: &[String], refusals: &mut Vec<Refusal>) {
+fn enable_below(
+    directory: &Path,
+    is_fresh: bool,
+    lacking: Vec<String>,
+    refusals: &mut Vec<Refusal>,
+) {
     let control = directory.join("cgroup.subtree_control");
-    let enabled = if is_fresh { String::new() } else { read_at(CWD, &control).unwrap_or_default() };
-    let has = |name: &String| enabled.split_whitespace().any(|word| word == name);
-    let missing: Vec<&String> = wanted.iter().filter(|name| !has(name)).collect();
-    let busy = !missing.is_empty() && !is_fresh && is_busy(directory);
-    for name in missing {
+    let busy = !is_fresh && is_busy(directory);
+    for controller in lacking {
         let written = match busy {
             true => Err(Errno::BUSY),
-            false => std::fs::write(&control, format!("+{name}"))
+            false => std::fs::write(&control, format!("+{controller}"))
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         };
         if let Err(errno) = written {
             // ENOENT: it has not got the controller itself.
             let errno = (errno != Errno::NOENT).then_some(errno);
-            let (controller, directory) = (name.clone(), directory.to_owned());
-            refusals.push(Refusal { controller, directory, errno });
+            refusals.push(Refusal { controller, directory: directory.to_owned(), errno });
         }
     }
 }
@@ -235,7 +251,7 @@ pub fn explain_type(placement: &Placement) -> Error {
 /// which no container can be (the kernel's cgroup-v2.rst, "Threads").
 fn is_busy(directory: &Path) -> bool {
     let is_root = !directory.join("cgroup.type").exists();
-    !is_root && std::fs::read(directory.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
+    !is_root && read_at(CWD, directory.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
 }
 
 fn not_delegated(need: &Need, refusal: Option<&Refusal>, path: &Path) -> Error {

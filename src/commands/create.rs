@@ -15,8 +15,11 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Prepared, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
+use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
-use std::os::fd::AsFd;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// Creates a container and leaves it waiting at its gate.
@@ -45,8 +48,7 @@ pub struct Created {
 pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> Result<Plan> {
     check_id(id)?;
     let directory = bundle.bundle.as_deref().unwrap_or(Path::new("."));
-    let directory = std::fs::canonicalize(directory)
-        .os(|| format!("cannot open bundle {}", directory.display()))?;
+    let directory = resolve(directory)?;
     let file = match &bundle.config {
         Some(file) => {
             std::path::absolute(file).os(|| format!("cannot resolve {}", file.display()))?
@@ -231,6 +233,16 @@ fn rootfs_path(plan: &Plan) -> PathBuf {
             _ => None,
         })
         .unwrap_or_default()
+}
+
+/// The absolute path of a bundle, without symbolic links.
+pub fn resolve(bundle: &Path) -> Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let refused = || format!("cannot open bundle {}", bundle.display());
+    let directory = rustix::fs::open(bundle, flags, Mode::empty()).os(refused)?;
+    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    let path = rustix::fs::readlink(link, Vec::new()).os(refused)?;
+    Ok(OsString::from_vec(path.into_bytes()).into())
 }
 
 /// Undoes a half-made container, going on past every failure.

@@ -3,7 +3,7 @@
 use super::{Session, create, delete, start};
 use crate::cli;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::foreground::Foreground;
 use crate::spawn::Inherited;
 use std::os::fd::AsFd;
@@ -21,7 +21,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         false => Some(Foreground::new(!args.no_subreaper)?),
     };
     let created = create::create(session, plan, &args.create, inherited)?;
-    let container = super::Container {
+    let mut container = super::Container {
         id: args.create.id.clone(),
         directory: created.directory,
         record: created.record,
@@ -45,6 +45,9 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), terminal, created.ear);
     if matches!(status, Ok(KILLED)) {
         warn_of_low_memory(session, container.record.cgroup.explain_kill(cgroup));
+    }
+    if status.is_ok() {
+        container.record.init = None;
     }
     if !args.keep {
         delete::destroy(session, &container)?;
@@ -75,8 +78,7 @@ fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
     let is_bundle =
         || args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
     if free && is_bundle() {
-        let bundle = std::fs::canonicalize(target)
-            .os(|| format!("cannot open bundle {}", target.display()))?;
+        let bundle = create::resolve(target)?;
         let name = bundle
             .file_name()
             .and_then(|name| name.to_str())

@@ -42,7 +42,7 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
     enable_controllers(&container, &cgroup, &settings).map_err(name_field)?;
     apply(&cgroup, &settings)?;
     update_unit(&container, &cgroup, &settings, devices.as_ref())?;
-    devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices))?;
+    devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices, false))?;
     update_resctrl(&container, args, &host)
 }
 

@@ -123,10 +123,13 @@ fn reset_signals() -> Result<()> {
     sys::reset_signals(ignored).os(|| "cannot reset signals")
 }
 
-/// Supplementary groups, group, user; permitted capabilities survive.
+/// Supplementary groups, group, user; permitted capabilities survive. The
+/// kernel takes them from who ceases to be root (capabilities(7)).
 fn become_user(user: &User) -> Result<()> {
     own_standard_streams(user);
-    rustix::thread::set_keep_capabilities(true).os(|| "cannot keep capabilities")?;
+    if user.uid != 0 {
+        rustix::thread::set_keep_capabilities(true).os(|| "cannot keep capabilities")?;
+    }
     if let Some(gids) = &user.additional_gids {
         let groups: Vec<Gid> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
         match rustix::thread::set_thread_groups(&groups) {

@@ -1,7 +1,7 @@
 //! Device nodes and the links in `/dev`.
 
 use super::mount::clone_tree;
-use super::path::{Root, retire};
+use super::path::Root;
 use crate::error::{Context, Error, Result};
 use crate::host::Maker;
 use crate::plan::Compiler;
@@ -154,22 +154,15 @@ fn plan_device(
 
 /// Makes device nodes below the container's root.
 pub fn make_all(root: &Root, devices: &[Device]) -> Result<()> {
-    let mut opened: Option<(&Path, OwnedFd)> = None;
-    for device in devices {
+    devices.iter().try_for_each(|device| {
         let directory = device.path.parent().unwrap_or(Path::new("/"));
-        // Most are in the same directory.
-        let parent = match opened.take() {
-            Some((path, fd)) if path == directory => fd,
-            _ => root.create_directory(directory)?,
-        };
-        make(root, &parent, device).map_err(|error| match &device.pointer {
-            Some(pointer) => error.at(pointer.clone()),
-            None => error,
-        })?;
-        opened = Some((directory, parent));
-    }
-    opened.into_iter().for_each(|(_, parent)| retire(parent));
-    Ok(())
+        root.within(directory, |parent| make(root, parent, device)).map_err(|error| {
+            match &device.pointer {
+                Some(pointer) => error.at(pointer.clone()),
+                None => error,
+            }
+        })
+    })
 }
 
 fn make(root: &Root, parent: &OwnedFd, device: &Device) -> Result<()> {
@@ -258,20 +251,17 @@ const LINKS: &[(&str, &str)] = &[
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Makes the links. `/dev` is looked up once more: it may be a mount by now.
+/// Makes the links.
 pub fn make_links(root: &Root) -> Result<()> {
-    let dev = root.create_directory(Path::new("/dev"))?;
-    for (target, name) in LINKS {
-        match rustix::fs::symlinkat(*target, &dev, *name) {
-            Err(rustix::io::Errno::EXIST) if *name == "ptmx" => replace_ptmx(&dev)?,
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(errno) => {
-                return Err(Error::os(format!("cannot link /dev/{name} to {target}"), errno));
+    root.within(Path::new("/dev"), |dev| {
+        LINKS.iter().try_for_each(|(target, name)| {
+            match rustix::fs::symlinkat(*target, dev, *name) {
+                Err(rustix::io::Errno::EXIST) if *name == "ptmx" => replace_ptmx(dev),
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                refused => refused.os(|| format!("cannot link /dev/{name} to {target}")),
             }
-        }
-    }
-    retire(dev);
-    Ok(())
+        })
+    })
 }
 
 /// A ptmx of the image would open terminals of another devpts instance.

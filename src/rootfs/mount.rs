@@ -209,24 +209,32 @@ impl Mount {
 
     /// Where the mount goes, created if it is missing.
     fn target(&self, root: &Root, directory: bool) -> Result<OwnedFd> {
-        let destination = &self.destination;
         let pseudo = matches!(&self.kind, MountKind::New { filesystem, .. } if filesystem == "proc" || filesystem == "sysfs");
         if pseudo && !lacks(Defence::Procfs) {
+            root.leave();
             return self.target_without_links(root);
         }
-        if self.destination_nofollow {
-            let (parent, name) = root.create_parent(destination)?;
-            if let Some(existing) = root.lookup_in(&parent, &name)? {
+        match self.existing_target(root)? {
+            Some(existing) => {
                 self.refuse_procfs(&existing)?;
+                root.leave();
+                Ok(existing)
+            }
+            // Nothing can be made in a procfs.
+            None if directory => root.make_directory(&self.destination),
+            None => root.make_file(&self.destination),
+        }
+    }
+
+    fn existing_target(&self, root: &Root) -> Result<Option<OwnedFd>> {
+        if self.destination_nofollow {
+            let (parent, name) = root.create_parent(&self.destination)?;
+            let existing = root.lookup_in(&parent, &name)?;
+            if existing.is_some() {
                 return Ok(existing);
             }
         }
-        if let Some(existing) = root.lookup(destination)? {
-            self.refuse_procfs(&existing)?;
-            return Ok(existing);
-        }
-        // Nothing can be made in a procfs.
-        if directory { root.make_directory(destination) } else { root.make_file(destination) }
+        root.lookup(&self.destination)
     }
 
     /// A link of the image would put procfs or sysfs somewhere else, and what

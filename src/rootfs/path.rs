@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::weaken::{Defence, lacks};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -21,17 +22,51 @@ const LINK_LIMIT: usize = 40;
 #[derive(Debug)]
 pub struct Root {
     fd: OwnedFd,
+    /// A directory in which something was made, for what is made beside it.
+    near: RefCell<Option<(PathBuf, OwnedFd)>>,
 }
 
 impl Root {
     /// A directory that becomes the root.
     pub fn new(fd: OwnedFd) -> Self {
-        Root { fd }
+        Root { fd, near: RefCell::default() }
     }
 
     /// The descriptor of the root.
     pub fn into_fd(self) -> OwnedFd {
+        self.leave();
         self.fd
+    }
+
+    /// Does something in a directory, which is made if it is missing. It stays
+    /// open for what is done there next.
+    pub fn within<T>(&self, path: &Path, act: impl FnOnce(&OwnedFd) -> Result<T>) -> Result<T> {
+        let directory = match self.take_near(path) {
+            Some(directory) => directory,
+            None => self.create_directory(path)?,
+        };
+        let done = act(&directory);
+        self.stay(path, directory);
+        done
+    }
+
+    /// Forgets the directory that stayed open: a mount may cover it.
+    pub fn leave(&self) {
+        self.near.take().into_iter().for_each(|(_, directory)| retire(directory));
+    }
+
+    fn stay(&self, path: &Path, directory: OwnedFd) {
+        self.leave();
+        self.near.replace(Some((path.to_owned(), directory)));
+    }
+
+    fn take_near(&self, path: &Path) -> Option<OwnedFd> {
+        let (near, directory) = self.near.take()?;
+        if near == path {
+            return Some(directory);
+        }
+        self.stay(&near, directory);
+        None
     }
 
     /// Opens what is at `path` as `O_PATH`; `None` if there is nothing.
@@ -124,6 +159,9 @@ impl Root {
             };
             missing.push((present, name));
             present = parent;
+            if let Some(directory) = self.take_near(parent) {
+                break directory;
+            }
             match self.open_path(parent, ResolveFlags::empty()) {
                 Ok(fd) => break fd,
                 Err(Errno::NOENT) => {}
@@ -132,7 +170,8 @@ impl Root {
         };
         for (step, name) in missing.into_iter().rev() {
             let created = self.create_component(&directory, name, step, links)?;
-            retire(std::mem::replace(&mut directory, created));
+            let parent = std::mem::replace(&mut directory, created);
+            self.stay(step.parent().unwrap_or(Path::new("/")), parent);
         }
         Ok(directory)
     }

@@ -15,10 +15,10 @@ const NAME: &CStr = c"hako_devices";
 
 impl CgroupDir {
     /// Allows and denies devices from now on. The program that did so before is
-    /// replaced at once.
-    pub fn set_devices(&self, devices: &Devices) -> Result<()> {
+    /// replaced at once; in a cgroup that `is_new` there is none.
+    pub fn set_devices(&self, devices: &Devices, is_new: bool) -> Result<()> {
         if devices.allow_all() {
-            return self.forget_devices();
+            return if is_new { Ok(()) } else { self.forget_devices() };
         }
         let refused = |what: &str, errno| {
             let error = Error::os(format!("cannot {what} the device rules"), errno);
@@ -37,8 +37,12 @@ impl CgroupDir {
         let bytes: Vec<[u8; 8]> =
             program.iter().map(|instruction| instruction.to_bytes()).collect();
         let program = load_device_program(&bytes, NAME).map_err(|errno| refused("load", errno))?;
-        let old =
-            find_device_program(self.as_fd(), NAME).map_err(|errno| refused("find", errno))?;
+        let old = match is_new {
+            true => None,
+            false => {
+                find_device_program(self.as_fd(), NAME).map_err(|errno| refused("find", errno))?
+            }
+        };
         attach_device_program(self.as_fd(), program.as_fd(), old.as_ref().map(AsFd::as_fd))
             .map_err(|errno| refused("attach", errno))
     }

@@ -2,9 +2,11 @@
 
 mod exec;
 mod update;
+mod usage;
 
 pub use exec::{Exec, User};
 pub use update::{Events, Ps, Update};
+pub use usage::wrong_usage;
 
 use crate::cgroups::Manager;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -208,7 +210,7 @@ pub struct Channels {
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
     /// Pass this many file descriptors on, from number 3
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub preserve_fds: u32,
 }
 
@@ -236,7 +238,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: String,
     /// Signal, by name or number
-    #[arg(value_name = "SIGNAL", default_value = "SIGTERM")]
+    #[arg(value_name = "SIGNAL", default_value = "SIGTERM", allow_negative_numbers = true)]
     pub signal: String,
     /// Send it to all processes of the container
     #[arg(short, long)]

@@ -4,6 +4,7 @@
 mod locate;
 mod required;
 mod spec;
+mod wording;
 
 pub use spec::{ExecCpuAffinity, Process, Spec};
 
@@ -60,7 +61,24 @@ pub fn load(path: &Path) -> Result<Config> {
 pub fn load_process(path: &Path) -> Result<Config> {
     const BEFORE: &[u8] = br#"{"ociVersion": "1.3.0", "process": "#;
     let bytes = read(path)?;
+    check_object(&bytes, &path.display().to_string())?;
     parse(&[BEFORE, &bytes, b"}"].concat()).map_err(|error| in_process_file(error, path))
+}
+
+/// That bytes are one JSON object, and not the beginning of more.
+fn check_object(bytes: &[u8], name: &str) -> Result<()> {
+    check_start(bytes, name)?;
+    let whole: serde_json::Result<Value> = serde_json::from_slice(bytes);
+    whole.map(drop).map_err(|error| not_json(name, bytes, &error))
+}
+
+/// The types would take a list of values in the order of their fields.
+fn check_start(bytes: &[u8], name: &str) -> Result<()> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{') => Ok(()),
+        Some(_) => Err(Error::new(format!("{name} is not valid JSON: it must be an object"))),
+        None => Err(Error::new(format!("{name} is empty"))),
+    }
 }
 
 /// Says that an error is about such a file.
@@ -94,10 +112,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses a configuration.
 pub fn parse(bytes: &[u8]) -> Result<Config> {
-    // The types would take a list of values in the order of their fields.
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Error::new("config.json is not valid JSON: it must be an object"));
-    }
+    check_start(bytes, FILE_NAME)?;
     let mut unknown = Vec::new();
     let (mut spec, mut warnings): (Spec, _) = match deserialize(bytes, &mut unknown) {
         Ok(spec) => (spec, Vec::new()),
@@ -111,7 +126,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config> {
     if unknown.len() > MANY {
         warnings.push(format!("config.json: {} more keys are unknown", unknown.len() - MANY));
     }
-    let missing = required::missing(bytes);
+    let missing = required::missing(bytes)?;
     if missing.pids_limit
         && let Some(resources) =
             spec.linux.as_mut().and_then(|linux| linux.resources_mut().as_mut())
@@ -130,21 +145,15 @@ pub struct Resources {
     pub warnings: Vec<String>,
 }
 
-/// Parses `linux.resources` on its own. Pointers start there.
+/// Parses `linux.resources` on its own, from a document of this name. Pointers
+/// start there.
 ///
 /// # Errors
 /// As [`parse`], and for required values that are missing.
-pub fn parse_resources(bytes: &[u8]) -> Result<Resources> {
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(Error::new("resources is not valid JSON: it must be an object"));
-    }
+pub fn parse_resources(bytes: &[u8], name: &str) -> Result<Resources> {
     let mut unknown = Vec::new();
-    let mut resources: LinuxResources =
-        deserialize(bytes, &mut unknown).map_err(|error| match error.is_data() {
-            true => wrong_value(bytes, &error),
-            false => not_json("resources", bytes, &error),
-        })?;
-    let missing = required::missing_in_resources(bytes);
+    let mut resources: LinuxResources = decode(bytes, name, &mut unknown)?;
+    let missing = required::missing_in_resources(bytes)?;
     if missing.pids_limit {
         resources.set_pids(None);
     }
@@ -155,6 +164,19 @@ pub fn parse_resources(bytes: &[u8]) -> Result<Resources> {
             Ok(Resources { resources, warnings })
         }
     }
+}
+
+/// Reads a document of one object. Notes the paths of keys that no type knows.
+///
+/// # Errors
+/// What is no JSON, by line and column; a wrong value, by its pointer.
+pub fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    name: &str,
+    unknown: &mut Vec<String>,
+) -> Result<T> {
+    check_object(bytes, name)?;
+    deserialize(bytes, unknown).map_err(|error| wrong_value(bytes, &error))
 }
 
 /// Notes the paths of keys that no type knows.
@@ -178,7 +200,11 @@ fn tolerate(
     unknown: &mut Vec<String>,
 ) -> Result<(Spec, Vec<String>)> {
     let mut document: Value =
-        serde_json::from_slice(bytes).map_err(|_| not_json(FILE_NAME, bytes, first))?;
+        serde_json::from_slice(bytes).map_err(|syntax| not_json(FILE_NAME, bytes, &syntax))?;
+    if first.to_string().starts_with("duplicate field") {
+        // Readers differ about which of the two they take.
+        return Err(wrong_value(bytes, first));
+    }
     let mut warnings = Vec::new();
     drop_unknown_capabilities(&mut document, &mut warnings);
     rename_scheduler_flags(&mut document);
@@ -190,22 +216,34 @@ fn tolerate(
 
 /// What the types do not take, by its pointer instead of a line and a column.
 fn wrong_value(bytes: &[u8], error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
-    Error::new(format!("wrong value: {sentence}")).at(locate::pointer_at(
-        bytes,
-        error.line(),
-        error.column(),
-    ))
+    let document = serde_json::from_slice(bytes).unwrap_or_default();
+    let complaint = SCHEDULER_FLAGS
+        .iter()
+        .fold(without_position(error), |text, (name, spelt)| text.replace(spelt, name));
+    let pointer = match complaint.starts_with("duplicate field") {
+        true => locate::object_at(bytes, error.line(), error.column()),
+        false => locate::pointer_at(bytes, error.line(), error.column()),
+    };
+    wording::wrong_value(&complaint, &pointer, &document)
 }
 
-fn not_json(what: &str, bytes: &[u8], error: &serde_json::Error) -> Error {
+fn not_json(name: &str, bytes: &[u8], error: &serde_json::Error) -> Error {
     let line = String::from_utf8_lossy(bytes)
         .lines()
         .nth(error.line().saturating_sub(1))
         .map(|line| line.trim().chars().take(80).collect::<String>())
         .unwrap_or_default();
-    Error::new(format!("{what} is not valid JSON: {error}: {line:?}"))
+    let reason = wording::syntax(&without_position(error));
+    let (at_line, column) = (error.line(), error.column());
+    Error::new(format!(
+        "{name} is not valid JSON: {reason}, at line {at_line} column {column}: {line:?}"
+    ))
+}
+
+/// serde_json adds where it happened.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence).to_owned()
 }
 
 /// A capability that this hako does not know is warned about, not refused
@@ -226,21 +264,29 @@ fn drop_unknown_capabilities(document: &mut Value, warnings: &mut Vec<String>) {
     unknown.sort();
     unknown.dedup();
     if !unknown.is_empty() {
-        warnings
-            .push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+        let more = match unknown.len().saturating_sub(MANY) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        unknown.truncate(MANY);
+        let names = unknown.join(" ");
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{names}]{more}"));
     }
 }
 
-/// The specification's names of scheduler flags, in the spelling of the types.
+/// Scheduler flags as the specification spells them, and as the types do.
+const SCHEDULER_FLAGS: [(&str, &str); 2] = [
+    ("SCHED_FLAG_RESET_ON_FORK", "SCHED_RESET_ON_FORK"),
+    ("SCHED_FLAG_DL_OVERRUN", "SCHED_FLAG_D_L_OVERRUN"),
+];
+
+/// The specification's names, in the spelling of the types.
 fn rename_scheduler_flags(document: &mut Value) {
     let flags = document.pointer_mut("/process/scheduler/flags").and_then(Value::as_array_mut);
     for flag in flags.into_iter().flatten() {
-        let name = match flag.as_str() {
-            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
-            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
-            _ => continue,
-        };
-        *flag = Value::from(name);
+        if let Some((_, name)) = SCHEDULER_FLAGS.iter().find(|(name, _)| flag == name) {
+            *flag = Value::from(*name);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! the parent/child socket unchanged and is printed once, by [`crate::report`].
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Shorthand used throughout the crate.
@@ -94,8 +95,18 @@ impl Error {
         self
     }
 
-    /// Joins all faults of a configuration into one error; `None` if there are none.
+    /// The faults that [`Error::all`] has joined.
+    pub fn apart(&self) -> impl Iterator<Item = Error> {
+        let first = Error { others: Vec::new(), ..self.clone() };
+        std::iter::once(first).chain(self.others.clone())
+    }
+
+    /// Joins all faults of a configuration into one error; `None` if there are
+    /// none. Of several at one place the first counts: it may be why there are
+    /// others.
     pub fn all(mut faults: Vec<Error>) -> Option<Error> {
+        let mut places = BTreeSet::new();
+        faults.retain(|fault| fault.pointer.clone().is_none_or(|place| places.insert(place)));
         if faults.is_empty() {
             return None;
         }
@@ -117,6 +128,24 @@ impl fmt::Display for Error {
         }
         Ok(())
     }
+}
+
+/// What a sentence calls the place that a JSON pointer leads to:
+/// `mounts[0].options`, or `the document` as a whole.
+pub fn name_of(pointer: &str) -> String {
+    let mut name = String::new();
+    for key in pointer.split('/').skip(1) {
+        let key = key.replace("~1", "/").replace("~0", "~");
+        if !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit()) {
+            name.push_str(&format!("[{key}]"));
+        } else if key.bytes().all(|byte| byte.is_ascii_alphanumeric()) && !key.is_empty() {
+            name.push_str(if name.is_empty() { "" } else { "." });
+            name.push_str(&key);
+        } else {
+            name.push_str(&format!("[{key:?}]"));
+        }
+    }
+    if name.is_empty() { "the document".to_owned() } else { name }
 }
 
 /// `no such file or directory (ENOENT)`: in lower case, as engines match it.

@@ -1,6 +1,7 @@
 //! The child's side: from the clone to execve, one step after the other.
 
 use crate::error::{Context, Error, Result};
+use crate::fault::{self, Side};
 use crate::gate;
 use crate::hooks;
 use crate::namespaces::{self, Op as NamespaceOp};
@@ -52,9 +53,9 @@ impl Opened {
         let mut opened = Self::default();
         match &step.op {
             ChildOp::Rootfs(op) if mounts => {
-                opened.mount = op.prepare().map_err(|error| {
-                    error.within(op.to_string()).below(step.pointer.as_deref().unwrap_or(""))
-                })?;
+                let prepared = op.prepare();
+                opened.mount =
+                    prepared.map_err(|error| step.place(error.within(op.to_string())))?;
             }
             ChildOp::Namespace(NamespaceOp::Join(join)) => {
                 let namespace = join.open().map_err(|error| error.at(join.pointer.clone()))?;
@@ -100,7 +101,9 @@ impl Running<'_> {
         for (index, step) in plan.child.iter().enumerate() {
             let mut opened =
                 self.init.opened.get_mut(index).map(std::mem::take).unwrap_or_default();
-            self.apply(step, &mut opened).map_err(|error| locate(error, step))?;
+            fault::before_step(Side::Init, index, &step.op)
+                .and_then(|()| self.apply(step, &mut opened))
+                .map_err(|error| locate(error, step))?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod error;
+pub mod fault;
 pub mod foreground;
 pub mod gate;
 pub mod hooks;

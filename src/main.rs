@@ -3,9 +3,8 @@
 #![no_main]
 
 use clap::Parser;
-use hako::cli::Cli;
+use hako::cli::{self, Cli};
 use hako::commands::{self, Inherited};
-use hako::error::Error;
 use hako::report::Report;
 use hako::weaken::{Defence, lacks};
 use hako::{seal, sys};
@@ -27,7 +26,7 @@ fn run() -> u8 {
                 let _ = usage.print();
                 return 0;
             }
-            Report::from_arguments(std::env::args()).error(&wrong_usage(&usage));
+            Report::from_arguments(std::env::args()).error(&cli::wrong_usage(&usage));
             return FAILURE;
         }
     };
@@ -54,15 +53,6 @@ fn run() -> u8 {
             failure
         }
     }
-}
-
-/// What is wrong; the usage that follows it is what `--help` shows.
-fn wrong_usage(usage: &clap::Error) -> Error {
-    let text = usage.render().to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let said: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
-    Error::new(said.join(" ").trim_start_matches("error: ").to_owned())
-        .hint("see hako --help, or --help after the command")
 }
 
 /// Exit status of a command that failed.

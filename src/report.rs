@@ -133,12 +133,23 @@ impl Report {
     }
 }
 
+/// More faults than this are counted, not listed.
+const MANY: usize = 20;
+
+fn more(error: &Error) -> Option<String> {
+    let more = error.others.len().saturating_sub(MANY);
+    (more > 0).then(|| format!("{more} more faults"))
+}
+
 /// All faults in one line.
 fn sentence(error: &Error) -> String {
     let mut sentence = error.to_string();
-    for other in &error.others {
+    for other in error.others.iter().take(MANY) {
         sentence.push_str("; ");
         sentence.push_str(&other.to_string());
+    }
+    if let Some(more) = more(error) {
+        sentence.push_str(&format!("; {more}"));
     }
     sentence
 }
@@ -167,9 +178,12 @@ fn details(error: &Error) -> Map<String, Value> {
 fn text(error: &Error) -> String {
     let mut text = format!("hako: {}\n", one_line(&error.to_string()));
     add_advice(&mut text, error);
-    for other in &error.others {
+    for other in error.others.iter().take(MANY) {
         text.push_str(&format!("  and: {}\n", one_line(&other.to_string())));
         add_advice(&mut text, other);
+    }
+    if let Some(more) = more(error) {
+        text.push_str(&format!("  and: {more}\n"));
     }
     text
 }
@@ -181,8 +195,10 @@ fn one_line(text: &str) -> String {
 }
 
 fn add_advice(text: &mut String, error: &Error) {
-    let pointer = error.pointer.as_ref().map(|pointer| {
-        format!("{}: {pointer}", error.document.as_deref().unwrap_or("config.json"))
+    let document = error.document.as_deref().unwrap_or("config.json");
+    let pointer = error.pointer.as_ref().map(|pointer| match pointer.as_str() {
+        "" => document.to_owned(),
+        pointer => format!("{document}: {pointer}"),
     });
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
     let parts: Vec<String> =

@@ -4,6 +4,7 @@
 use crate::cgroups::systemd::Scope;
 use crate::cgroups::{self, CgroupDir};
 use crate::error::{Context, Error, Result};
+use crate::fault::{self, Side};
 use crate::foreground;
 use crate::gate;
 use crate::hooks;
@@ -247,14 +248,13 @@ impl Parent<'_> {
     /// Does the parent's steps. On failure the host has its interfaces back.
     pub fn serve(self) -> Result<Served> {
         let mut served = Served::default();
-        for step in &self.plan.parent {
-            if let Err(error) = self.apply(step, &mut served) {
+        for (index, step) in self.plan.parent.iter().enumerate() {
+            let done = fault::before_step(Side::Runtime, index, &step.op)
+                .and_then(|()| self.apply(step, &mut served));
+            if let Err(error) = done {
                 served.give_interfaces_back();
                 let error = self.blame_limit(error);
-                return Err(match &step.pointer {
-                    Some(pointer) => error.below(pointer),
-                    None => error,
-                });
+                return Err(step.place(error));
             }
         }
         served.cgroup = self.cgroup.into_inner();
@@ -342,9 +342,7 @@ impl Parent<'_> {
             }
         }
     }
-}
 
-impl Parent<'_> {
     fn make_scope(&self, scope: &Scope) -> Result<()> {
         let cgroup = self.placed.place(scope, self.spawned.pid)?;
         let plan = self.plan;
@@ -502,5 +500,7 @@ fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     );
     let temporary = path.with_file_name(name);
     std::fs::write(&temporary, pid.to_string()).os(message)?;
-    std::fs::rename(&temporary, path).os(message)
+    std::fs::rename(&temporary, path).os(message).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
 }

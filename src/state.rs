@@ -6,6 +6,7 @@
 //! its start time, so that a pid used again is not mistaken for it.
 
 use crate::cgroups::{self, Driver};
+use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks::Hooks;
@@ -237,8 +238,11 @@ impl StateDir {
     /// Reads the record.
     pub fn load(&self) -> Result<Record> {
         let path = self.path.join(FILE);
-        let damaged = |reason: String| {
-            Error::new(format!("{} is damaged: {reason}", path.display()))
+        let damaged = |reason: Error| {
+            let shown = path.display().to_string();
+            let message = format!("{shown} is damaged: {}", reason.message);
+            Error { message, ..reason }
+                .in_document(&shown, "")
                 .hint("hako delete --force removes the container and what can still be found of it")
         };
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -256,7 +260,7 @@ impl StateDir {
         if stat.st_size as u64 > LARGEST
             || !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
         {
-            return Err(damaged("not a state file".to_owned()));
+            return Err(damaged(Error::new("it is not a state file")));
         }
         let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
         std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes)
@@ -311,13 +315,17 @@ impl StateDir {
 
     /// Whether init still waits for `start`.
     pub fn has_gate(&self) -> bool {
-        rustix::fs::accessat(
-            &self.fd,
-            gate::NAME,
-            rustix::fs::Access::EXISTS,
-            rustix::fs::AtFlags::empty(),
-        )
-        .is_ok()
+        self.has(gate::NAME)
+    }
+
+    /// Whether there is a record, readable or not.
+    pub fn has_record(&self) -> bool {
+        self.has(FILE)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let (exists, flags) = (rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty());
+        rustix::fs::accessat(&self.fd, name, exists, flags).is_ok()
     }
 
     /// Takes the gate away: the container has been started.
@@ -353,10 +361,11 @@ impl AsFd for StateDir {
 ///
 /// # Errors
 /// A sentence on what is wrong with them.
-pub fn parse(bytes: &[u8]) -> Result<Record, String> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+pub fn parse(bytes: &[u8]) -> Result<Record> {
+    let record: Record = config::decode(bytes, "it", &mut Vec::new())?;
     if record.version != Record::VERSION {
-        return Err(format!("format {} is not {}", record.version, Record::VERSION));
+        let message = format!("format {} is not {}", record.version, Record::VERSION);
+        return Err(Error::new(message).at("/version"));
     }
     Ok(record)
 }

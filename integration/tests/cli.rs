@@ -1,6 +1,6 @@
 //! The command line: where options may stand, what they do, which ids are valid.
 
-use hako_integration::{ConsoleSocket, Exit, Runtime, each, in_set, json};
+use hako_integration::{ConsoleSocket, Exit, Runtime, each, in_set, is_peer, json};
 use std::fs;
 use std::path::Path;
 
@@ -115,6 +115,23 @@ fn a_bundle_can_be_named_without_an_option() {
 }
 
 /// A plain word is an id as soon as the current directory is a bundle itself.
+/// No peer has `explain`.
+#[test]
+fn explain_takes_the_same_names_of_bundles_as_run() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    bundle.save();
+    let (parent, name) = (bundle.dir().parent().unwrap(), bundle.dir().file_name().unwrap());
+    let name = name.to_str().unwrap();
+    for argument in [format!("./{name}"), name.to_owned(), bundle.dir().display().to_string()] {
+        let output = hako.command(&["explain", &argument]).current_dir(parent).output().ok();
+        assert!(output.stdout.starts_with(&format!("container {name}\n")), "{output}");
+    }
+}
+
 #[test]
 fn a_word_is_an_id_where_there_is_a_bundle() {
     let hako = Runtime::new();

@@ -279,3 +279,26 @@ fn a_key_that_resembles_nothing_gets_no_suggestion() {
     assert_eq!(output.stdout, "ran\n");
     assert!(!output.stderr.contains("did you mean"), "{output}");
 }
+
+/// A configuration may describe the same container for other platforms, too.
+#[test]
+fn sections_for_other_platforms_are_ignored() {
+    let hako = Runtime::new();
+    let whole = json!({ "kernel": { "path": "/vmlinuz" } });
+    each(
+        [
+            ("vm", json!({})),
+            ("vm", whole),
+            ("windows", json!({})),
+            ("solaris", json!({})),
+            ("zos", json!([])),
+        ],
+        |(name, section)| {
+            let mut bundle = hako.bundle();
+            bundle.set(&format!("/{name}"), section.clone()).inspector("print ran");
+            let output = hako.run(&bundle).ok();
+            assert_eq!(output.stdout, "ran\n");
+            assert!(is_peer() || output.stderr.is_empty(), "{output}");
+        },
+    );
+}

@@ -17,6 +17,7 @@ mod hooks_failing;
 mod ids;
 mod kill;
 mod lifecycle;
+mod malformed;
 mod mounts_bind;
 mod mounts_idmap;
 mod mounts_options;

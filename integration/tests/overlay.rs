@@ -150,7 +150,7 @@ fn layers_may_have_any_name() {
         let bundle = bundle_with_a_file(&hako);
         let _ = hako.file(&format!("lower/{name}/mark"), "of the layer");
         let lower = hako.scratch().join("lower").join(name);
-        let kept = hako.scratch().join("kept").join(name);
+        let kept = hako.dir(&format!("kept/{name}"));
         let overlay = format!("--overlay={}", kept.display());
         let options = [&overlay, "--overlay-lower", lower.to_str().unwrap()];
         let seen = ask(&hako, &bundle, &options, "read /mark -- write /new fresh");
@@ -191,6 +191,19 @@ fn an_overlay_works_in_a_user_namespace() {
     assert_eq!(seen[..5], ["ok", "ok", "ok", "ok", "ok"]);
     assert_eq!((&seen[5]["uid"], &seen[6]), (&json!(0), &json!("changed")));
     assert_eq!(fs::read_to_string(bundle.rootfs("/etc/file")).unwrap(), "original");
+}
+
+/// A slip of the pen must not make a tree of directories.
+#[test]
+fn nothing_is_made_above_the_directory_for_changes() {
+    let hako = Runtime::new();
+    let bundle = bundle_with_a_file(&hako);
+    let missing = hako.scratch().join("typo");
+    let command = hako.on_bundle(&["run"], &bundle);
+    let output = hako.finish(command.arg(format!("--overlay={}/a/b", missing.display())), &bundle);
+    output.fails(&format!("--overlay: cannot make {0}/a/b: {0} does not exist", missing.display()));
+    assert!(!output.stderr.contains("/root/path"), "{output}");
+    assert!(!missing.exists());
 }
 
 #[test]

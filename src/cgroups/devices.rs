@@ -23,7 +23,7 @@ use std::fmt;
 pub struct Devices {
     /// What holds for a device that no rule is about.
     pub allow_others: bool,
-    /// In order: the last one that fits decides. None is without effect.
+    /// In order: the last one that fits decides.
     pub rules: Vec<Rule>,
 }
 
@@ -117,6 +117,10 @@ const ALWAYS: [(Kind, Option<u32>, Option<u32>, Access); 11] = [
     (Kind::Char, Some(136), None, Access::ALL),
 ];
 
+/// To find out among more rules than this which are without effect would take
+/// longer than it saves.
+const MANY: usize = 1000;
+
 impl Devices {
     /// The rules of a configuration, and those of every container after them.
     /// Each fault is at its rule's index.
@@ -151,6 +155,10 @@ impl Devices {
         {
             self.allow_others = rule.allow;
             self.rules.clear();
+            return;
+        }
+        if self.rules.len() > MANY {
+            self.rules.push(rule);
             return;
         }
         let opposed =

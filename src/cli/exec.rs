@@ -34,7 +34,7 @@ pub struct Exec {
     #[arg(short, long, value_name = "KEY=VALUE")]
     pub env: Vec<String>,
     /// Ids to run as, as numbers
-    #[arg(short, long, value_name = "UID[:GID]", value_parser = parse_user)]
+    #[arg(short, long, value_name = "UID[:GID]", value_parser = parse_user, allow_negative_numbers = true)]
     pub user: Option<User>,
     /// Add a supplementary group, as a number
     #[arg(short = 'g', long, value_name = "GID", value_delimiter = ',', value_parser = parse_id)]

@@ -15,25 +15,25 @@ pub struct Update {
     #[arg(short, long, value_name = "FILE")]
     pub resources: Option<PathBuf>,
     /// Weight of the container's input and output, 10 to 1000
-    #[arg(long, value_name = "WEIGHT")]
+    #[arg(long, value_name = "WEIGHT", allow_negative_numbers = true)]
     pub blkio_weight: Option<u16>,
     /// Period of --cpu-quota in microseconds
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_period: Option<u64>,
     /// CPU time in each period in microseconds, -1 for unlimited
     #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_quota: Option<i64>,
     /// CPU time that may be saved for later periods, in microseconds
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_negative_numbers = true)]
     pub cpu_burst: Option<u64>,
     /// 1: run only when no other container wants to
-    #[arg(long, value_name = "0|1")]
+    #[arg(long, value_name = "0|1", allow_negative_numbers = true)]
     pub cpu_idle: Option<i64>,
     /// Weight of the container's CPU time, 1024 by default
-    #[arg(long, value_name = "SHARES")]
+    #[arg(long, value_name = "SHARES", allow_negative_numbers = true)]
     pub cpu_share: Option<u64>,
     /// Not possible with cgroup v2
-    #[arg(long, value_name = "MICROSECONDS", hide = true)]
+    #[arg(long, value_name = "MICROSECONDS", hide = true, allow_negative_numbers = true)]
     pub cpu_rt_period: Option<u64>,
     /// Not possible with cgroup v2
     #[arg(long, value_name = "MICROSECONDS", hide = true, allow_negative_numbers = true)]
@@ -91,7 +91,13 @@ pub struct Events {
     #[arg(value_name = "ID")]
     pub id: String,
     /// Time between statistics
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5s",
+        value_parser = parse_duration,
+        allow_hyphen_values = true
+    )]
     pub interval: Duration,
     /// Print the statistics once, and end
     #[arg(long)]

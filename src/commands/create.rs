@@ -70,14 +70,12 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         listen_fds: notify::listening_descriptors()?,
     };
     let compiled = plan::compile(&config.spec, &Host::probe()?, &options);
-    let plan = match (compiled, Error::all(config.faults)) {
-        (Ok(plan), None) => plan,
-        (Err(error), None) | (Ok(_), Some(error)) => return Err(error),
-        (Err(mut error), Some(missing)) => {
-            error.others.push(missing);
-            return Err(error);
-        }
-    };
+    // What is missing comes first: it may be why more is wrong.
+    let faults = compiled.as_ref().err().into_iter().flat_map(Error::apart);
+    if let Some(error) = Error::all(config.faults.into_iter().chain(faults).collect()) {
+        return Err(error);
+    }
+    let plan = compiled?;
     for warning in config.warnings.iter().chain(&plan.warnings) {
         session.report.warning(warning.clone());
     }

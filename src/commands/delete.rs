@@ -90,9 +90,11 @@ fn salvage(session: &Session, directory: &StateDir, damage: &Error) -> Result<()
             let made = Some(placement.directory());
             cgroups::Record { placement, made }.destroy()?;
         }
-        None => session.report.warning(format!(
+        None if directory.has_record() => session.report.warning(format!(
             "{damage}; no cgroup is known, so processes of the container, if there are any, were not ended"
         )),
+        // The record is written first: whoever made it was killed before.
+        None => {}
     }
     directory.remove()
 }

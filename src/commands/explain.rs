@@ -1,5 +1,6 @@
 //! `hako explain`: the plan, and nothing done.
 
+use super::run::locate_bundle;
 use super::state::{print, print_json};
 use super::{Session, create};
 use crate::cli::{self, ExplainFormat};
@@ -7,7 +8,9 @@ use crate::error::Result;
 
 /// Prints what `create` would do.
 pub fn run(session: &Session, args: &cli::Explain) -> Result<()> {
-    let plan = create::compile(session, &args.id, &args.bundle, false)?;
+    let (mut id, mut bundle) = (args.id.clone(), args.bundle.clone());
+    locate_bundle(&mut id, &mut bundle)?;
+    let plan = create::compile(session, &id, &bundle, false)?;
     match args.format {
         ExplainFormat::Text => print(&plan.to_string()),
         ExplainFormat::Json => print_json(&plan),

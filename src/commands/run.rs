@@ -11,7 +11,9 @@ use std::path::Path;
 
 /// Runs a container. Returns its exit status, or 0 with `--detach`.
 pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u8> {
-    let args = &locate_bundle(args)?;
+    let mut args = args.clone();
+    locate_bundle(&mut args.create.id, &mut args.create.bundle)?;
+    let args = &args;
     let plan = create::compile(session, &args.create.id, &args.create.bundle, true)?;
     create::check_terminal(plan.process.terminal, &args.create.channels, !args.detach)
         .map_err(|error| error.at("/process/terminal"))?;
@@ -70,21 +72,19 @@ fn warn_of_low_memory(session: &Session, reason: Option<Error>) {
 
 /// `hako run DIR`: a directory with a slash in its name, or with a config.json
 /// that the current directory has not, is the bundle, and its name the id.
-fn locate_bundle(args: &cli::Run) -> Result<cli::Run> {
-    let mut args = args.clone();
-    let target = Path::new(&args.create.id);
+pub fn locate_bundle(id: &mut String, bundle: &mut cli::Bundle) -> Result<()> {
+    let target = Path::new(&*id);
     let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
-    let free = args.create.bundle.bundle.is_none() && args.create.bundle.config.is_none();
-    let is_bundle =
-        || args.create.id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
+    let free = bundle.bundle.is_none() && bundle.config.is_none();
+    let is_bundle = || id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
     if free && is_bundle() {
-        let bundle = create::resolve(target)?;
-        let name = bundle
+        let directory = create::resolve(target)?;
+        let name = directory
             .file_name()
             .and_then(|name| name.to_str())
             .ok_or_else(|| Error::new("the bundle's directory has no name that could be an id"))?;
-        args.create.id = name.to_owned();
-        args.create.bundle.bundle = Some(bundle);
+        *id = name.to_owned();
+        bundle.bundle = Some(directory);
     }
-    Ok(args)
+    Ok(())
 }

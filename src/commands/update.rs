@@ -33,14 +33,15 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
     let devices = plan_devices(&resources, &host, &mut faults);
     let placement = &container.record.cgroup.placement;
     let settings = available(table.settings, placement, &host, &mut faults);
-    if let Some(error) = Error::all(faults.into_iter().map(name_field).collect()) {
-        return Err(error);
+    if let Some(error) = Error::all(faults) {
+        return Err(locate(error, args));
     }
     for warning in table.warnings {
         session.report.warning(warning.trim_start_matches('/').to_owned());
     }
-    enable_controllers(&container, &cgroup, &settings).map_err(name_field)?;
-    apply(&cgroup, &settings)?;
+    enable_controllers(&container, &cgroup, &settings)
+        .and_then(|()| apply(&cgroup, &settings))
+        .map_err(|error| locate(error, args))?;
     update_unit(&container, &cgroup, &settings, devices.as_ref())?;
     devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices, false))?;
     update_resctrl(&container, args, &host)
@@ -115,7 +116,7 @@ fn apply(cgroup: &CgroupDir, settings: &[Setting]) -> Result<()> {
             for old in made.iter().rev() {
                 let _ = cgroup.set(old);
             }
-            return Err(name_field(error.at(setting.pointer.clone())));
+            return Err(error.at(setting.pointer.clone()));
         }
         made.extend(before);
     }
@@ -140,15 +141,50 @@ fn update_unit(
     apply(cgroup, settings)
 }
 
-/// There is no config.json to point into: the field becomes part of the sentence.
-fn name_field(mut error: Error) -> Error {
-    match error.pointer.take() {
-        Some(pointer) => error.within(pointer.trim_start_matches('/').replace('/', ".")),
+/// There is no config.json to point into, but a file or options.
+fn locate(error: Error, args: &cli::Update) -> Error {
+    match &args.resources {
+        Some(file) => error.in_document(&document_name(file), ""),
+        None => name_option(error),
+    }
+}
+
+fn document_name(file: &Path) -> String {
+    match file == Path::new("-") {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    }
+}
+
+/// The options, and what they are called in `linux.resources`.
+const OPTIONS: [(&str, &str); 14] = [
+    ("--blkio-weight", "/blockIO/weight"),
+    ("--cpu-burst", "/cpu/burst"),
+    ("--cpu-idle", "/cpu/idle"),
+    ("--cpu-period", "/cpu/period"),
+    ("--cpu-quota", "/cpu/quota"),
+    ("--cpu-rt-period", "/cpu/realtimePeriod"),
+    ("--cpu-rt-runtime", "/cpu/realtimeRuntime"),
+    ("--cpu-share", "/cpu/shares"),
+    ("--cpuset-cpus", "/cpu/cpus"),
+    ("--cpuset-mems", "/cpu/mems"),
+    ("--memory", "/memory/limit"),
+    ("--memory-reservation", "/memory/reservation"),
+    ("--memory-swap", "/memory/swap"),
+    ("--pids-limit", "/pids/limit"),
+];
+
+fn name_option(mut error: Error) -> Error {
+    error.others = error.others.into_iter().map(name_option).collect();
+    let pointer = error.pointer.take().unwrap_or_default();
+    match OPTIONS.iter().find(|(_, field)| *field == pointer) {
+        Some((option, _)) => error.within(*option),
         None => error,
     }
 }
 
 fn read_resources(session: &Session, file: &Path) -> Result<LinuxResources> {
+    let name = document_name(file);
     let bytes = if file == Path::new("-") {
         let mut bytes = Vec::new();
         let input = std::io::stdin().take(config::LARGEST);
@@ -157,7 +193,8 @@ fn read_resources(session: &Session, file: &Path) -> Result<LinuxResources> {
     } else {
         config::read(file)?
     };
-    let parsed = config::parse_resources(&bytes).map_err(name_field)?;
+    let parsed =
+        config::parse_resources(&bytes, &name).map_err(|error| error.in_document(&name, ""))?;
     for warning in parsed.warnings {
         session.report.warning(warning);
     }

@@ -7,13 +7,7 @@
 /// from 1, is about: the last value that ended before it, or the object or
 /// list that starts or ends there. The text is valid JSON.
 pub fn pointer_at(text: &[u8], line: usize, column: usize) -> String {
-    let start: usize =
-        text.split_inclusive(|byte| *byte == b'\n').take(line - 1).map(<[u8]>::len).sum();
-    let end = (start + column).min(text.len());
-    let mut walk = Walk { text, position: 0, path: Vec::new(), found: String::new() };
-    while walk.position < end {
-        walk.step();
-    }
+    let walk = Walk::to(text, line, column);
     // An object or list of the wrong kind is complained about before it is read.
     let before = text[..walk.position].iter().rfind(|byte| !byte.is_ascii_whitespace());
     let next = text[walk.position..].iter().find(|byte| !byte.is_ascii_whitespace());
@@ -21,6 +15,13 @@ pub fn pointer_at(text: &[u8], line: usize, column: usize) -> String {
         return walk.pointer();
     }
     walk.found
+}
+
+/// The pointer of the object that such a position is in.
+pub fn object_at(text: &[u8], line: usize, column: usize) -> String {
+    let mut walk = Walk::to(text, line, column);
+    walk.path.pop();
+    walk.pointer()
 }
 
 /// One level of nesting.
@@ -38,7 +39,19 @@ struct Walk<'t> {
     found: String,
 }
 
-impl Walk<'_> {
+impl<'t> Walk<'t> {
+    /// Past everything that begins before a position.
+    fn to(text: &'t [u8], line: usize, column: usize) -> Self {
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let start: usize = lines.take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+        let end = (start + column).min(text.len());
+        let mut walk = Walk { text, position: 0, path: Vec::new(), found: String::new() };
+        while walk.position < end {
+            walk.step();
+        }
+        walk
+    }
+
     /// Goes past one token.
     fn step(&mut self) {
         match self.text[self.position] {

@@ -1,29 +1,66 @@
-//! Required numbers. The types read a missing number as 0, which is a device,
-//! a limit or an id like any other.
+//! What the types take for something else. They read a missing number as 0,
+//! which is a device, a limit or an id like any other; and a list of values, in
+//! the order of their fields, as an object.
 
-use crate::error::Error;
+use crate::error::{Error, name_of};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
 
-/// The parts of a configuration in which numbers are required.
+/// The parts of a configuration that are looked at.
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(rename = "root")]
     _root: Option<Object>,
     #[serde(rename = "hooks")]
-    _hooks: Option<Object>,
-    process: Option<Process>,
-    mounts: Option<Vec<Mount>>,
+    _hooks: Option<Object<Hooks>>,
+    process: Option<Object<Process>>,
+    mounts: Option<Vec<Object<Mount>>>,
     #[serde(borrow)]
-    linux: Option<Linux<'a>>,
+    linux: Option<Object<Linux<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hooks {
+    #[serde(rename = "prestart")]
+    _prestart: Option<Vec<Object>>,
+    #[serde(rename = "createRuntime")]
+    _create_runtime: Option<Vec<Object>>,
+    #[serde(rename = "createContainer")]
+    _create_container: Option<Vec<Object>>,
+    #[serde(rename = "startContainer")]
+    _start_container: Option<Vec<Object>>,
+    #[serde(rename = "poststart")]
+    _poststart: Option<Vec<Object>>,
+    #[serde(rename = "poststop")]
+    _poststop: Option<Vec<Object>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Process {
-    rlimits: Option<Vec<Rlimit>>,
-    io_priority: Option<IoPriority>,
+    #[serde(rename = "user")]
+    _user: Option<Object>,
+    #[serde(rename = "capabilities")]
+    _capabilities: Option<Object>,
+    #[serde(rename = "scheduler")]
+    _scheduler: Option<Object>,
+    #[serde(rename = "execCPUAffinity")]
+    _exec_cpu_affinity: Option<Object>,
+    terminal: Option<bool>,
+    console_size: Option<Object<ConsoleSize>>,
+    rlimits: Option<Vec<Object<Rlimit>>>,
+    io_priority: Option<Object<IoPriority>>,
+}
+
+#[derive(Deserialize)]
+struct ConsoleSize {
+    height: Option<IgnoredAny>,
+    width: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -40,28 +77,44 @@ struct IoPriority {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Mount {
-    uid_mappings: Option<Vec<Mapping>>,
-    gid_mappings: Option<Vec<Mapping>>,
+    uid_mappings: Option<Vec<Object<Mapping>>>,
+    gid_mappings: Option<Vec<Object<Mapping>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Linux<'a> {
-    uid_mappings: Option<Vec<Mapping>>,
-    gid_mappings: Option<Vec<Mapping>>,
+    uid_mappings: Option<Vec<Object<Mapping>>>,
+    gid_mappings: Option<Vec<Object<Mapping>>>,
     #[serde(borrow)]
-    devices: Option<Vec<Device<'a>>>,
-    resources: Option<Resources>,
+    devices: Option<Vec<Object<Device<'a>>>>,
+    resources: Option<Object<Resources>>,
+    #[serde(rename = "namespaces")]
+    _namespaces: Option<Vec<Object>>,
+    #[serde(rename = "seccomp")]
+    _seccomp: Option<Object>,
+    #[serde(rename = "intelRdt")]
+    _intel_rdt: Option<Object>,
+    #[serde(rename = "memoryPolicy")]
+    _memory_policy: Option<Object>,
+    #[serde(rename = "personality")]
+    _personality: Option<Object>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Resources {
-    devices: Option<Vec<Rule>>,
-    pids: Option<Pids>,
+    devices: Option<Vec<Object<Rule>>>,
+    #[serde(rename = "memory")]
+    _memory: Option<Object>,
+    #[serde(rename = "cpu")]
+    _cpu: Option<Object>,
+    #[serde(rename = "network")]
+    _network: Option<Object>,
+    pids: Option<Object<Pids>>,
     #[serde(rename = "blockIO")]
-    block_io: Option<BlockIo>,
-    hugepage_limits: Option<Vec<Limit>>,
+    block_io: Option<Object<BlockIo>>,
+    hugepage_limits: Option<Vec<Object<Limit>>>,
 }
 
 #[derive(Deserialize)]
@@ -77,13 +130,13 @@ struct Pids {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct BlockIo {
-    weight_device: Option<Vec<Throttle>>,
-    throttle_read_bps_device: Option<Vec<Throttle>>,
-    throttle_write_bps_device: Option<Vec<Throttle>>,
+    weight_device: Option<Vec<Object<Throttle>>>,
+    throttle_read_bps_device: Option<Vec<Object<Throttle>>>,
+    throttle_write_bps_device: Option<Vec<Object<Throttle>>>,
     #[serde(rename = "throttleReadIOPSDevice")]
-    throttle_read_iops_device: Option<Vec<Throttle>>,
+    throttle_read_iops_device: Option<Vec<Object<Throttle>>>,
     #[serde(rename = "throttleWriteIOPSDevice")]
-    throttle_write_iops_device: Option<Vec<Throttle>>,
+    throttle_write_iops_device: Option<Vec<Object<Throttle>>>,
 }
 
 #[derive(Deserialize)]
@@ -115,39 +168,45 @@ struct Device<'a> {
     minor: Option<IgnoredAny>,
 }
 
-/// An object, whatever is in it. The types would take a list of values in the
-/// order of their fields.
-struct Object;
+/// An object, and no list; by default, whatever is in it.
+struct Object<T = IgnoredAny>(T);
 
-impl<'de> Deserialize<'de> for Object {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-impl<'de> Visitor<'de> for Object {
-    type Value = Object;
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Object)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+impl<T> Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 
 /// Everything that `bytes`, a configuration the types have taken, leaves out.
-pub fn missing(bytes: &[u8]) -> Missing {
+///
+/// # Errors
+/// A list in the place of an object.
+pub fn missing(bytes: &[u8]) -> crate::error::Result<Missing> {
     let mut missing = Missing::default();
-    let document: Document = match serde_json::from_slice(bytes) {
-        Ok(document) => document,
-        Err(error) => {
-            missing.faults.push(super::wrong_value(bytes, &error));
-            return missing;
-        }
-    };
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| super::wrong_value(bytes, &error))?;
     if let Some(process) = &document.process {
         for (index, limit) in process.rlimits.iter().flatten().enumerate() {
             let pointer = format!("/process/rlimits/{index}");
@@ -155,6 +214,11 @@ pub fn missing(bytes: &[u8]) -> Missing {
         }
         if let Some(priority) = &process.io_priority {
             missing.require("/process/ioPriority", &[("class", &priority.class)]);
+        }
+        // Without a terminal it is ignored (config.md, "Process").
+        if let (Some(true), Some(size)) = (process.terminal, &process.console_size) {
+            let fields = [("height", &size.height), ("width", &size.width)];
+            missing.require("/process/consoleSize", &fields);
         }
     }
     for (index, mount) in document.mounts.iter().flatten().enumerate() {
@@ -174,17 +238,16 @@ pub fn missing(bytes: &[u8]) -> Missing {
             missing.require_resources(resources, "/linux/resources");
         }
     }
-    missing
+    Ok(missing)
 }
 
 /// The same for `linux.resources` on its own.
-pub fn missing_in_resources(bytes: &[u8]) -> Missing {
+pub fn missing_in_resources(bytes: &[u8]) -> crate::error::Result<Missing> {
+    let resources: Object<Resources> =
+        serde_json::from_slice(bytes).map_err(|error| super::wrong_value(bytes, &error))?;
     let mut missing = Missing::default();
-    match serde_json::from_slice(bytes) {
-        Ok(resources) => missing.require_resources(&resources, ""),
-        Err(error) => missing.faults.push(super::wrong_value(bytes, &error)),
-    }
-    missing
+    missing.require_resources(&resources, "");
+    Ok(missing)
 }
 
 /// What is left out.
@@ -199,7 +262,8 @@ pub struct Missing {
 impl Missing {
     fn require(&mut self, pointer: &str, fields: &[(&str, &Option<IgnoredAny>)]) {
         for (name, _) in fields.iter().filter(|(_, value)| value.is_none()) {
-            self.faults.push(Error::new(format!("{name} is missing")).at(pointer));
+            let missing = name_of(&format!("{pointer}/{name}"));
+            self.faults.push(Error::new(format!("{missing} is missing")).at(pointer));
         }
     }
 
@@ -230,7 +294,7 @@ impl Missing {
         }
     }
 
-    fn require_mappings(&mut self, mappings: &Option<Vec<Mapping>>, pointer: &str) {
+    fn require_mappings(&mut self, mappings: &Option<Vec<Object<Mapping>>>, pointer: &str) {
         for (index, mapping) in mappings.iter().flatten().enumerate() {
             let fields = [
                 ("containerID", &mapping.container),
@@ -256,13 +320,14 @@ mod tests {
             ]}
         }"#;
         let pointers: Vec<_> = missing(config)
+            .unwrap()
             .faults
             .into_iter()
             .map(|fault| (fault.message, fault.pointer.unwrap()))
             .collect();
         let expected = [
-            ("soft is missing".to_owned(), "/process/rlimits/0".to_owned()),
-            ("minor is missing".to_owned(), "/linux/devices/0".to_owned()),
+            ("process.rlimits[0].soft is missing".to_owned(), "/process/rlimits/0".to_owned()),
+            ("linux.devices[0].minor is missing".to_owned(), "/linux/devices/0".to_owned()),
         ];
         assert_eq!(pointers, expected);
     }

@@ -174,13 +174,14 @@ pub fn to_host(maps: &[IdMapping], id: u32) -> Option<u32> {
 
 /// The maps of a new user namespace, checked.
 fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
-    let maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
+    let mut maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
     if !clone.is_new(Kind::User) {
         // Engines repeat the mappings of a user namespace that they join.
         if !maps.is_empty() && clone.is_inherited(Kind::User) {
+            let field = if maps.uids.is_empty() { "gidMappings" } else { "uidMappings" };
             compiler.fault(
                 Error::new("uidMappings and gidMappings need a user namespace")
-                    .at("/linux/uidMappings")
+                    .at(format!("/linux/{field}"))
                     .hint("add {\"type\": \"user\"} to linux.namespaces"),
             );
         }
@@ -190,8 +191,13 @@ fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Opt
     {
         check_map(list, pointer, true, compiler);
     }
+    maps.uids.truncate(LARGEST_MAP);
+    maps.gids.truncate(LARGEST_MAP);
     Some(maps)
 }
+
+/// Ranges in a map (user_namespaces(7)).
+const LARGEST_MAP: usize = 340;
 
 /// A map the kernel will take: not empty, no empty or overflowing range.
 /// `pointer` is the list of its ranges, or one value that holds them all.
@@ -203,7 +209,12 @@ pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut
                 .hint("for example [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]"),
         );
     }
-    for (index, range) in map.iter().enumerate() {
+    if map.len() > LARGEST_MAP {
+        compiler.fault(
+            Error::new(format!("{} ranges: the kernel takes {LARGEST_MAP}", map.len())).at(pointer),
+        );
+    }
+    for (index, range) in map.iter().enumerate().take(LARGEST_MAP) {
         let fits = |first: u32| range.size > 0 && first.checked_add(range.size - 1).is_some();
         if !fits(range.container) || !fits(range.host) {
             compiler.fault(

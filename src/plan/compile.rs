@@ -3,7 +3,7 @@
 use super::{ChildOp, Identity, ParentOp, Plan, Step};
 use crate::cgroups::{self, Driver, Placement};
 use crate::config::Spec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, name_of};
 use crate::hooks::{self, Kind as HookKind};
 use crate::host::{Host, Maker};
 use crate::namespaces::{self, Kind};
@@ -105,7 +105,8 @@ impl<'a> Compiler<'a> {
     /// The same for one string.
     pub fn refuse_nul_at(&mut self, pointer: &str, string: &str) {
         if string.contains('\0') {
-            self.fault(Error::new("contains a NUL byte").at(pointer));
+            let name = name_of(pointer);
+            self.fault(Error::new(format!("{name} contains a NUL byte")).at(pointer));
         }
     }
 

@@ -111,6 +111,16 @@ pub struct Step<O> {
     pub op: O,
 }
 
+impl<O> Step<O> {
+    /// Says where what failed was asked for.
+    pub fn place(&self, error: Error) -> Error {
+        match &self.pointer {
+            Some(pointer) => error.below(pointer),
+            None => error,
+        }
+    }
+}
+
 /// A step of the process that becomes the container's init.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

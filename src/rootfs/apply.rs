@@ -57,7 +57,7 @@ impl Op {
                 Ok(Prepared { tree: Some(tree), is_directory: true, ..Default::default() })
             }
             Op::AttachRoot(RootSource::Overlay { lower, upper: Some(upper), .. }) => {
-                overlay::create_upper(upper, lower.first().map_or(Path::new("/"), |lower| lower))?;
+                overlay::create_upper(upper, lower)?;
                 Ok(Prepared::default())
             }
             _ => Ok(Prepared::default()),
@@ -72,7 +72,7 @@ impl Op {
                 let tree = match (source, prepared.tree.take()) {
                     (RootSource::Directory(_), Some(tree)) => tree,
                     (RootSource::Overlay { lower, upper, user_xattr }, _) => {
-                        overlay::make(lower, upper.as_deref(), *user_xattr)?
+                        overlay::make(lower, upper.as_ref(), *user_xattr)?
                     }
                     (RootSource::Directory(path), None) => {
                         return Err(Error::new(format!("{} was not opened", path.display())));

@@ -139,6 +139,15 @@ fn plan_device(
         'p' => (0, 0),
         _ => (number(device.major(), "major"), number(device.minor(), "minor")),
     };
+    for (id, field) in [(device.uid(), "uid"), (device.gid(), "gid")] {
+        // To the kernel it means "leave unchanged".
+        if id == Some(u32::MAX) {
+            compiler.fault(
+                Error::new(format!("{field} {} is no id", u32::MAX))
+                    .at(format!("{pointer}/{field}")),
+            );
+        }
+    }
     Some(Device {
         path: super::plan::clean(path),
         kind,

@@ -38,10 +38,11 @@ impl fmt::Display for RootSource {
         match self {
             RootSource::Directory(path) => write!(f, "{}", path.display()),
             RootSource::Overlay { lower, upper, .. } => {
-                let lower: Vec<_> = lower.iter().map(|path| path.display().to_string()).collect();
+                let lower: Vec<_> =
+                    lower.iter().map(|layer| layer.path.display().to_string()).collect();
                 write!(f, "{} under ", lower.join(":"))?;
                 match upper {
-                    Some(upper) => write!(f, "{}", upper.display()),
+                    Some(upper) => write!(f, "{}", upper.path.display()),
                     None => f.write_str("a tmpfs"),
                 }
             }

@@ -1,6 +1,7 @@
 //! A root made by overlayfs: read-only layers below, changes on top.
 
 use super::mount::{configure, with_log};
+use super::plan::Layer;
 use crate::error::{Context, Error, Result};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -12,21 +13,36 @@ use std::path::Path;
 const UPPER: &str = "upper";
 const WORK: &str = "work";
 
-/// Creates what overlayfs wants in the directory for changes. The root of the
-/// overlay is the upper directory, so a new one looks like the layer below it.
-pub fn create_upper(directory: &Path, lower: &Path) -> Result<()> {
-    let is_new = !directory.join(UPPER).exists();
-    for name in [UPPER, WORK] {
-        let path = directory.join(name);
-        std::fs::create_dir_all(&path).os(|| format!("cannot create {}", path.display()))?;
+/// Creates what overlayfs wants in the directory for changes, and that
+/// directory itself, but none above it: a slip of the pen is no wish. The root
+/// of the overlay is the upper directory, so a new one looks like the layer
+/// below it, which is the first of `lower`.
+pub fn create_upper(changes: &Layer, lower: &[Layer]) -> Result<()> {
+    create_directory(&changes.path).map_err(|error| changes.blame(error))?;
+    let upper = changes.path.join(UPPER);
+    let is_new = !upper.exists();
+    for path in [&upper, &changes.path.join(WORK)] {
+        create_directory(path).map_err(|error| changes.blame(error))?;
     }
-    if is_new {
-        let upper =
-            std::fs::File::open(directory.join(UPPER)).os(|| "cannot open the upper directory")?;
-        let lower = open_directory(CWD, lower)?;
-        take_after(&upper, &lower)?;
+    if let (true, Some(below)) = (is_new, lower.first()) {
+        let upper = std::fs::File::open(upper).os(|| "cannot open the upper directory")?;
+        take_after(&upper, &open_layer(below)?)?;
     }
     Ok(())
+}
+
+fn create_directory(path: &Path) -> Result<()> {
+    let made = std::fs::create_dir(path);
+    match made {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let missing = path.ancestors().skip(1).filter(|above| !above.exists()).last();
+            let missing = missing.unwrap_or(path).display();
+            let message = format!("cannot make {}: {missing} does not exist", path.display());
+            Err(Error::new(message).hint("make the directories above it first"))
+        }
+        made => made.os(|| format!("cannot make {}", path.display())),
+    }
 }
 
 /// Gives a directory the owner and mode of another.
@@ -39,20 +55,15 @@ fn take_after(directory: impl AsFd, model: impl AsFd) -> Result<()> {
 }
 
 /// Makes the overlay; `lower` is topmost first. Returns the detached mount.
-pub fn make(
-    lower: &[std::path::PathBuf],
-    upper: Option<&Path>,
-    user_xattr: bool,
-) -> Result<OwnedFd> {
+pub fn make(lower: &[Layer], upper: Option<&Layer>, user_xattr: bool) -> Result<OwnedFd> {
     let changes = match (upper, lower.first()) {
-        (Some(directory), _) => open_directory(CWD, directory)?,
+        (Some(directory), _) => open_layer(directory)?,
         (None, Some(lower)) => tmpfs(lower)?,
         (None, None) => return Err(Error::new("an overlay needs a lower directory")),
     };
     let upper = open_directory(&changes, Path::new(UPPER))?;
     let work = open_directory(&changes, Path::new(WORK))?;
-    let layers: Vec<OwnedFd> =
-        lower.iter().map(|layer| open_directory(CWD, layer)).collect::<Result<_>>()?;
+    let layers: Vec<OwnedFd> = lower.iter().map(open_layer).collect::<Result<_>>()?;
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
             Error::os("cannot mount overlay", errno)
@@ -94,6 +105,10 @@ fn by_descriptor(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
+fn open_layer(layer: &Layer) -> Result<OwnedFd> {
+    open_directory(CWD, &layer.path).map_err(|error| layer.blame(error))
+}
+
 fn open_directory(at: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(at, path, flags, Mode::empty())
@@ -103,7 +118,7 @@ fn open_directory(at: impl AsFd, path: &Path) -> Result<OwnedFd> {
 /// A tmpfs for changes. Attached where the root will cover it, because
 /// overlayfs before 6.15 does not take layers from detached mounts; it goes
 /// with the host's root in the pivot, and the overlay keeps it alive.
-fn tmpfs(lower: &Path) -> Result<OwnedFd> {
+fn tmpfs(lower: &Layer) -> Result<OwnedFd> {
     let message = || "cannot make a tmpfs for changes";
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).os(message)?;
     rustix::mount::fsconfig_set_string(&context, "mode", "0755").os(message)?;
@@ -118,6 +133,6 @@ fn tmpfs(lower: &Path) -> Result<OwnedFd> {
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let upper = rustix::fs::openat(&mount, UPPER, flags, Mode::empty()).os(message)?;
-    take_after(&upper, open_directory(CWD, lower)?)?;
+    take_after(&upper, open_layer(lower)?)?;
     Ok(mount)
 }

@@ -21,13 +21,32 @@ pub enum RootSource {
     /// An overlay: lower directories, topmost first, and a place for changes.
     Overlay {
         /// Never written to.
-        lower: Vec<PathBuf>,
+        lower: Vec<Layer>,
         /// `None` is a tmpfs that dies with the container.
-        upper: Option<PathBuf>,
+        upper: Option<Layer>,
         /// Keep overlayfs's marks in `user.` attributes, which the root of a
         /// user namespace may write.
         user_xattr: bool,
     },
+}
+
+/// A directory of an overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Layer {
+    /// Absolute path on the host.
+    pub path: PathBuf,
+    /// Who asked for it: a JSON pointer, or an option.
+    pub place: String,
+}
+
+impl Layer {
+    /// Places an error about this directory.
+    pub fn blame(&self, error: Error) -> Error {
+        match self.place.starts_with('/') {
+            true => error.at(self.place.clone()),
+            false => error.within(self.place.clone()),
+        }
+    }
 }
 
 impl RootSource {
@@ -36,7 +55,7 @@ impl RootSource {
         match self {
             RootSource::Directory(path) => path,
             RootSource::Overlay { lower, .. } => {
-                lower.last().map_or(Path::new("/"), PathBuf::as_path)
+                lower.last().map_or(Path::new("/"), |layer| &layer.path)
             }
         }
     }
@@ -128,7 +147,13 @@ pub fn plan_tree(
         if !compiler.host.owns(Kind::Mount) {
             compiler.child(ChildOp::OpenSources);
         }
-        compiler.child_at("/root/path", ChildOp::Rootfs(Op::AttachRoot(root)));
+        match &root {
+            // Each of its directories knows its own place.
+            RootSource::Overlay { .. } => compiler.child(ChildOp::Rootfs(Op::AttachRoot(root))),
+            RootSource::Directory(_) => {
+                compiler.child_at("/root/path", ChildOp::Rootfs(Op::AttachRoot(root)));
+            }
+        }
         if let Some((kind, recursive)) = propagation.filter(|(kind, _)| *kind != libc::MS_SHARED) {
             let op = Op::RootPropagation(kind, recursive);
             compiler.child_at("/linux/rootfsPropagation", ChildOp::Rootfs(op));
@@ -256,27 +281,26 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
         let value = annotation(name).map_or("", String::as_str);
         compiler.refuse_nul_at(&format!("/annotations/{name}"), value);
     }
-    let request = compiler.options.overlay.clone().or_else(|| {
-        annotation(OVERLAY_ANNOTATION).map(|directory| OverlayRequest {
-            directory: Some(directory)
-                .filter(|directory| !directory.is_empty() && *directory != "tmpfs")
-                .map(PathBuf::from),
-            lower: Vec::new(),
-        })
-    });
-    let Some(mut request) = request else {
-        return RootSource::Directory(path);
+    let layer = |path: &Path, place: &str| Layer { path: bundle.join(path), place: place.into() };
+    let (upper, mut lower) = match (&compiler.options.overlay, annotation(OVERLAY_ANNOTATION)) {
+        (None, None) => return RootSource::Directory(path),
+        (Some(request), _) => (
+            request.directory.as_ref().map(|directory| layer(directory, "--overlay")),
+            request.lower.iter().map(|lower| layer(lower, "--overlay-lower")).collect(),
+        ),
+        (None, Some(directory)) => {
+            let place = format!("/annotations/{OVERLAY_ANNOTATION}");
+            let named = Some(directory).filter(|name| !matches!(name.as_str(), "" | "tmpfs"));
+            (named.map(|directory| layer(Path::new(directory), &place)), Vec::new())
+        }
     };
-    if let Some(lower) = annotation(OVERLAY_LOWER_ANNOTATION) {
-        request.lower.extend(lower.split(':').filter(|lower| !lower.is_empty()).map(PathBuf::from));
+    if let Some(list) = annotation(OVERLAY_LOWER_ANNOTATION) {
+        let place = format!("/annotations/{OVERLAY_LOWER_ANNOTATION}");
+        let paths = list.split(':').filter(|path| !path.is_empty());
+        lower.extend(paths.map(|path| layer(Path::new(path), &place)));
     }
-    let mut lower: Vec<PathBuf> = request.lower.iter().map(|lower| bundle.join(lower)).collect();
-    lower.push(path);
-    RootSource::Overlay {
-        lower,
-        upper: request.directory.map(|directory| bundle.join(directory)),
-        user_xattr: compiler.in_user_namespace(),
-    }
+    lower.push(layer(&path, "/root/path"));
+    RootSource::Overlay { lower, upper, user_xattr: compiler.in_user_namespace() }
 }
 
 /// `rootfsPropagation`, as `MS_*` and whether recursive.

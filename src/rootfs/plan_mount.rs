@@ -3,7 +3,7 @@
 use super::options::{self, Attributes, Parsed};
 use super::plan::clean;
 use crate::cgroups::Placement;
-use crate::error::Error;
+use crate::error::{Error, name_of};
 use crate::host::Maker;
 use crate::namespaces::{self, CloneSet, IdMaps, Kind};
 use crate::notify;
@@ -102,6 +102,10 @@ pub fn plan_mount(
         compiler.refuse_nul_at(&format!("{pointer}/{field}"), &value);
     }
     let parsed = options::parse(words);
+    if mount.destination().as_os_str().is_empty() {
+        let pointer = format!("{pointer}/destination");
+        compiler.fault(Error::new(format!("{} is empty", name_of(&pointer))).at(pointer));
+    }
     let destination = clean(mount.destination());
     check_destination(
         &destination,
@@ -389,10 +393,11 @@ fn check_destination(
         LXCFS.iter().any(|file| below == Path::new(file))
     };
     if !allowed && !lacks(Defence::Procfs) {
-        compiler.fault(
-            Error::new(format!("{} cannot be mounted: it is inside /proc", destination.display()))
-                .at(format!("{pointer}/destination")),
-        );
+        let message = match below.as_os_str().is_empty() {
+            true => "nothing but type proc can be mounted at /proc".to_owned(),
+            false => format!("{} cannot be mounted: it is inside /proc", destination.display()),
+        };
+        compiler.fault(Error::new(message).at(format!("{pointer}/destination")));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::plan::Compiler;
 use libseccomp::ScmpSyscall;
 use oci_spec::runtime as oci;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// `linux.seccomp`, as far as it decides what the filter does. All of it is
@@ -221,9 +222,8 @@ fn plan_rule(
         .enumerate()
         .map(|(index, arg)| plan_condition(arg, &format!("{pointer}/args/{index}"), compiler))
         .collect();
-    let repeated = conditions.iter().enumerate().any(|(index, condition)| {
-        conditions[..index].iter().any(|other| other.argument == condition.argument)
-    });
+    let mut seen = BTreeSet::new();
+    let repeated = conditions.iter().any(|condition| !seen.insert(condition.argument));
     if repeated {
         // Engines write it so, and all runtimes understand: any of them.
         for condition in conditions {
@@ -353,13 +353,9 @@ impl Profile {
 
     /// Names that libseccomp does not know: they are newer than it, or wrong.
     fn unknown_names(&self) -> Vec<&str> {
-        let mut unknown: Vec<&str> = Vec::new();
-        for name in self.rules.iter().flat_map(|rule| &rule.names) {
-            if ScmpSyscall::from_name(name).is_err() && !unknown.contains(&name.as_str()) {
-                unknown.push(name);
-            }
-        }
-        unknown
+        let mut seen = BTreeSet::new();
+        let names = self.rules.iter().flat_map(|rule| &rule.names).map(String::as_str);
+        names.filter(|name| ScmpSyscall::from_name(name).is_err() && seen.insert(*name)).collect()
     }
 }
 

@@ -298,6 +298,6 @@ fn sections_for_other_platforms_are_ignored() {
             bundle.set(&format!("/{name}"), section.clone()).inspector("print ran");
             let output = hako.run(&bundle).ok();
             assert_eq!(output.stdout, "ran\n");
-            },
+        },
     );
 }

@@ -7,9 +7,6 @@ use serde_json::Value;
 
 /// What is wrong with the value at `pointer` in `document`.
 pub fn wrong_value(complaint: &str, pointer: &str, document: &Value) -> Error {
-    if let Some(list) = complaint.strip_prefix("Invalid execCPUAffinity format: ") {
-        return wrong_list(list, pointer, document);
-    }
     let name = name_of(pointer);
     let found = document.pointer(pointer);
     let error = if let Some(field) = complaint.strip_prefix("missing field ") {
@@ -28,16 +25,6 @@ pub fn wrong_value(complaint: &str, pointer: &str, document: &Value) -> Error {
         Error::new(format!("{name} cannot be {found}: {}", complaint.replace('`', "\"")))
     };
     error.at(pointer)
-}
-
-/// A list of processors: the parser says which, but not whose.
-fn wrong_list(list: &str, pointer: &str, document: &Value) -> Error {
-    let fields = document.pointer(pointer).and_then(Value::as_object);
-    let field = fields.and_then(|fields| fields.iter().find(|(_, value)| *value == list));
-    let pointer = field.map_or(pointer.to_owned(), |(key, _)| format!("{pointer}/{key}"));
-    Error::new(format!("{} cannot be {}: it is no list of numbers", name_of(&pointer), quote(list)))
-        .at(pointer)
-        .hint("for example 0-3,7")
 }
 
 /// `rest` is "`x`, expected one of `a`, `b`", or "expected `a` or `b`".

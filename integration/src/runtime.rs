@@ -75,11 +75,19 @@ impl Runtime {
         world
     }
 
-    /// A debug build of hako that leaves out some of its defences, in the same way.
+    /// A debug build of hako, which makes faults on purpose when it is asked to.
     #[must_use]
-    pub fn weakened(defences: &str) -> Self {
+    pub fn debug_build() -> Self {
         let mut world = Self::new();
         world.program = binaries::debug_build().to_path_buf();
+        world
+    }
+
+    /// A debug build of hako that leaves out some of its defences, in the same way
+    /// as a peer.
+    #[must_use]
+    pub fn weakened(defences: &str) -> Self {
+        let mut world = Self::debug_build();
         world.env.push(("HAKO_WEAKEN".to_owned(), defences.to_owned()));
         world.fall_victim();
         world

@@ -34,8 +34,9 @@ fn every_attack_is_explained() {
 /// A build with debugging symbols is a debug build: in it the word is found, so
 /// the search is right.
 #[test]
-fn a_release_build_cannot_be_weakened() {
+fn a_release_build_can_neither_be_weakened_nor_asked_for_faults() {
     let binary = fs::read(Runtime::new().program()).unwrap();
     let contains = |word: &[u8]| binary.windows(word.len()).any(|window| window == word);
     assert_eq!(contains(b"HAKO_WEAKEN"), contains(b"\0.debug_info\0"));
+    assert_eq!(contains(b"HAKO_FAULT"), contains(b"\0.debug_info\0"));
 }

@@ -11,9 +11,11 @@ use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::hooks::Hooks;
 use crate::namespaces::Entry;
+use crate::notify;
 use crate::plan::Identity;
 use crate::process::Process;
 use crate::resctrl;
+use crate::seccomp;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,9 @@ const TEMPORARY: &str = "state.json.new";
 const CGROUP: &str = "cgroup";
 /// A link that names the unit, if systemd makes the cgroup.
 const UNIT: &str = "unit";
+/// All that hako puts into a container's directory.
+const OWN: [&str; 7] =
+    [FILE, TEMPORARY, CGROUP, UNIT, gate::NAME, seccomp::FILTER, notify::DIRECTORY];
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 
@@ -336,6 +341,24 @@ impl StateDir {
         }
     }
 
+    /// Makes sure that this is a container's directory and not just any that an
+    /// id and a wrong `--root` lead to.
+    ///
+    /// # Errors
+    /// It holds something that hako does not make.
+    pub fn check_own(&self) -> Result<()> {
+        let shown = self.path.display();
+        let entries = std::fs::read_dir(&self.path).os(|| format!("cannot read {shown}"))?;
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        match names.find(|name| OWN.iter().all(|own| name != own)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "{shown} is no container's directory: {name:?} in it is not hako's"
+            ))
+            .hint("is --root the right one? Nothing has been removed")),
+        }
+    }
+
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
         for name in [CGROUP, FILE] {
@@ -345,8 +368,10 @@ impl StateDir {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             // A filter, a unit, a gate that nobody went through, or a record half
             // written.
-            Err(_) => std::fs::remove_dir_all(&self.path)
-                .os(|| format!("cannot remove state directory {}", self.path.display())),
+            Err(_) => self.check_own().and_then(|()| {
+                std::fs::remove_dir_all(&self.path)
+                    .os(|| format!("cannot remove state directory {}", self.path.display()))
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! State files that are damaged or lie: nothing is trusted that cannot be checked.
 
-use hako_integration::{Exit, Runtime, Value, each, json};
+use hako_integration::{Exit, Runtime, Value, each, is_peer, json};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,6 +84,21 @@ fn delete_by_force_removes_containers_with_a_damaged_state() {
         let _ = command.output().ok();
         assert_eq!(container.wait(), Exit::Signal(9));
     });
+}
+
+/// With a wrong `--root`, an id can be the name of any directory. The peers
+/// remove it with everything in it.
+#[test]
+fn directories_that_are_no_containers_are_left_alone() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    let precious = [hako.file("host/etc/passwd", "root"), hako.file("host/etc/cgroup", "mine")];
+    let command = hako.bare().arg("--root").arg(hako.scratch().join("host"));
+    let output = command.args(["delete", "--force", "etc"]).output();
+    output.fails("/host/etc is no container's directory: ");
+    each(precious, |file| assert!(file.exists()));
 }
 
 #[test]

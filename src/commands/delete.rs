@@ -84,6 +84,7 @@ fn kill_init(container: &Container) -> Result<()> {
 
 /// The record is unreadable: ends and removes what can be found without it.
 fn salvage(session: &Session, directory: &StateDir, damage: &Error) -> Result<()> {
+    directory.check_own()?;
     let _lock = directory.lock(LOCK_TIMEOUT)?;
     match directory.noted_cgroup() {
         Some(placement) => {

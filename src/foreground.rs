@@ -87,7 +87,10 @@ impl Foreground {
                 vigil.handle(source)?;
             }
         }
-        vigil.status.ok_or_else(|| Error::new("the container's init ended unseen"))
+        let status = vigil.status;
+        // The process ends soon, and the kernel closes everything at once.
+        std::mem::forget(vigil.signals);
+        status.ok_or_else(|| Error::new("the container's init ended unseen"))
     }
 }
 

@@ -64,3 +64,11 @@ fn build(what: &[&str], made: &str) -> PathBuf {
     assert!(status.success(), "cannot build {made}");
     triple.join(made)
 }
+
+/// Copies a program. Another process does it: while this one has the copy open to
+/// write it, whatever another thread forks has it open too, and nobody can
+/// execute it (`ETXTBSY`).
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp starts");
+    assert!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+}

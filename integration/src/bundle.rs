@@ -1,6 +1,7 @@
 //! A bundle: a directory with a rootfs, and a config.json that tests edit.
 
 use crate::binaries;
+use crate::binaries::copy_program;
 use crate::host::cgroup_dir;
 use serde_json::{Value, json};
 use std::fs;
@@ -91,7 +92,7 @@ impl Bundle {
     /// Copies a program of the host into the rootfs.
     pub fn install(&self, program: &Path, inside: &str) {
         let path = self.rootfs(inside);
-        fs::copy(program, &path).expect("a copy of the program");
+        copy_program(program, &path);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("mode 0755");
     }
 

@@ -23,6 +23,7 @@ mod seen;
 mod terminal;
 
 pub use agent::{Agent, Asked, Told};
+pub use binaries::copy_program;
 pub use bundle::Bundle;
 pub use command::{Command, Running, wait_until};
 pub use container::{Container, Exit, reap};

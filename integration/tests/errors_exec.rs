@@ -1,7 +1,7 @@
 //! Programs that cannot be executed, and mounts that cannot be made: the error names the reason.
 //! No peer names any of them; their rows only show that they fail, too.
 
-use hako_integration::{Bundle, Output, Runtime, each, json};
+use hako_integration::{Bundle, Output, Runtime, copy_program, each, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -128,7 +128,7 @@ fn a_mount_that_forbids_execution_is_named() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     let dir = hako.dir("programs");
-    fs::copy(bundle.rootfs("/bin/inspector"), dir.join("app")).unwrap();
+    copy_program(&bundle.rootfs("/bin/inspector"), &dir.join("app"));
     bundle.bind(&dir, "/programs", &["bind", "noexec"]);
     bundle.set("/process/args", ["/programs/app"]);
     fails_with(&hako, &bundle, &["/programs/app", "permission denied", "noexec", "/programs"]);

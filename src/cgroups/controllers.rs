@@ -250,8 +250,10 @@ pub fn explain_type(placement: &Placement) -> Error {
 /// would still enable some controllers, and make a threaded domain of it, in
 /// which no container can be (the kernel's cgroup-v2.rst, "Threads").
 fn is_busy(directory: &Path) -> bool {
-    let is_root = !directory.join("cgroup.type").exists();
-    !is_root && read_at(CWD, directory.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty())
+    let has_processes =
+        read_at(CWD, directory.join("cgroup.procs")).is_ok_and(|pids| !pids.is_empty());
+    // The root has no type.
+    has_processes && directory.join("cgroup.type").exists()
 }
 
 fn not_delegated(need: &Need, refusal: Option<&Refusal>, path: &Path) -> Error {

@@ -196,11 +196,12 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     namespaces::plan_groups(&mut process.user, &mut compiler);
     check_ids_are_mapped(&process.user, maps, &mut compiler);
 
+    // Before anything that init waits for: it must not get past a limit it cannot live with.
+    cgroups::plan_limits(linux, &cgroup, &mut compiler);
     plan_namespaces(&clone, mapping.as_ref(), &process, &mut compiler);
     // The file system, with a stop for what only the runtime can do.
     let root = rootfs::plan_tree(spec, linux, &clone, &cgroup, &mut compiler);
     namespaces::plan_shield(&clone, &mut compiler);
-    cgroups::plan_limits(linux, &cgroup, &mut compiler);
     cgroups::plan_devices(linux, &cgroup, &mut compiler);
     resctrl::plan(linux, &mut compiler);
     cgroups::plan_owner(spec, &clone, maps, process.user.uid, &mut compiler);

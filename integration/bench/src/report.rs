@@ -279,9 +279,9 @@ impl Results {
 
 impl Counts {
     /// The syscall budget of `run`. Without controllers and device rules for the
-    /// cgroup it was 300, which is still the goal.
+    /// cgroup it was 300, which is still the goal; it is about 302.
     pub fn limits(&self) -> [(&'static str, usize, usize); 3] {
-        [("syscalls", self.syscalls, 325), ("tasks", self.tasks, 2), ("clones", self.clones, 1)]
+        [("syscalls", self.syscalls, 310), ("tasks", self.tasks, 2), ("clones", self.clones, 1)]
     }
 }
 

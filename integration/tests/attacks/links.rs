@@ -2,7 +2,7 @@
 
 use super::Harm;
 use super::sentinel::{PRECIOUS, Sentinel};
-use hako_integration::{Bundle, Runtime, Terminal, Value, json};
+use hako_integration::{Bundle, Runtime, Terminal, Value, copy_program, json};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -240,7 +240,7 @@ pub fn a_link_for_the_root(world: &Runtime) -> Harm {
     let sentinel = Sentinel::plant(world);
     let mut bundle = bundle(world);
     fs::create_dir_all(sentinel.dir().join("bin")).unwrap();
-    fs::copy(bundle.rootfs("/bin/inspector"), sentinel.dir().join("bin/inspector")).unwrap();
+    copy_program(&bundle.rootfs("/bin/inspector"), &sentinel.dir().join("bin/inspector"));
     fs::rename(bundle.rootfs("/"), bundle.dir().join("moved")).unwrap();
     symlink(sentinel.dir(), bundle.dir().join("rootfs")).unwrap();
     let output = world.run(bundle.inspector("read /file"));

@@ -2,7 +2,7 @@
 
 use super::Harm;
 use super::sentinel::Sentinel;
-use hako_integration::{Bundle, Container, Runtime, Value, json, wait_until};
+use hako_integration::{Bundle, Container, Runtime, Value, copy_program, json, wait_until};
 use std::fs;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ struct Binary {
 impl Binary {
     fn stand_in(world: &Runtime) -> Self {
         let copy = world.scratch().join("runtime");
-        fs::copy(world.program(), &copy).unwrap();
+        copy_program(world.program(), &copy);
         world.bind(&copy, world.program(), false);
         Self { before: fs::read(&copy).unwrap(), copy }
     }

@@ -116,6 +116,7 @@ fn below(dir: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::copy_program;
     use crate::scratch::Scratch;
 
     #[test]
@@ -129,7 +130,7 @@ mod tests {
         scratch.dir("id");
         fs::create_dir(&cgroup).unwrap();
         let sleep = scratch.path().join("sleep");
-        fs::copy("/bin/busybox", &sleep).unwrap();
+        copy_program(Path::new("/bin/busybox"), &sleep);
         let mut child = std::process::Command::new(&sleep).arg("1000").spawn().unwrap();
         assert_eq!(traces(Some(child.id())).remaining().len(), 3);
         assert_eq!(processes_using(scratch.path()).len(), 1);

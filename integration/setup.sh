@@ -40,7 +40,7 @@ ip|iproute2|iproute|iproute2|iproute2
 newuidmap|uidmap|shadow-utils|shadow|shadow-uidmap
 unshare|util-linux|util-linux|util-linux|util-linux
 mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap|mmdebstrap
-debian-patchelf|patchelf|patchelf|patchelf|patchelf
+patchelf|patchelf|patchelf|patchelf|patchelf
 cpio|cpio|cpio|cpio|cpio
 mke2fs|e2fsprogs|e2fsprogs|e2fsprogs|e2fsprogs
 xz|xz-utils|xz|xz|xz
@@ -66,6 +66,9 @@ check_packages() {
 
     # shellcheck disable=SC2086 # a list of words
     set -- $missing
+    for need in "$@"; do
+        packages | grep -q "^$need|" || { say "nobody has noted which package has $need"; exit 1; }
+    done
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
         say "missing:$missing"
         say "installing Debian packages: $(column 2 "$@")"

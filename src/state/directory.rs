@@ -1,0 +1,259 @@
+//! A container's directory below the root: its files, its lock, its end.
+
+use super::{Record, Status, check_id, parse};
+use crate::cgroups::{self, Driver};
+use crate::error::{Context, Error, Result};
+use crate::gate;
+use crate::notify;
+use crate::seccomp;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const FILE: &str = "state.json";
+const TEMPORARY: &str = "state.json.new";
+/// A link to the cgroup, for when the record cannot be read.
+const CGROUP: &str = "cgroup";
+/// A link that names the unit, if systemd makes the cgroup.
+const UNIT: &str = "unit";
+/// All that hako puts into a container's directory.
+const OWN: [&str; 7] =
+    [FILE, TEMPORARY, CGROUP, UNIT, gate::NAME, seccomp::FILTER, notify::DIRECTORY];
+/// A state file is a few kilobytes; anything much larger is not one.
+const LARGEST: u64 = 4 << 20;
+
+/// A container's directory.
+#[derive(Debug)]
+pub struct StateDir {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// Held while a command changes a container. Released when dropped, also by a
+/// process that is killed.
+#[derive(Debug)]
+pub struct Lock<'d>(&'d StateDir);
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.0.fd, FlockOperation::Unlock);
+    }
+}
+
+impl StateDir {
+    /// Reserves an id by making its directory.
+    pub fn create(root: &Path, id: &str) -> Result<Self> {
+        let path = root.join(id);
+        let private = Mode::from_raw_mode(0o700);
+        let make = || rustix::fs::mkdirat(CWD, &path, private);
+        let made = match make() {
+            Err(Errno::NOENT) => {
+                make_root(root)?;
+                make()
+            }
+            made => made,
+        };
+        made.map_err(|errno| match errno {
+            Errno::EXIST => Error::new(format!("container with id {id} already exists"))
+                .hint("choose another id, or delete that container first"),
+            errno => Error::os(format!("cannot make state directory {}", path.display()), errno),
+        })?;
+        Self::open_path(path)
+    }
+
+    /// Opens the directory of an existing container.
+    pub fn open(root: &Path, id: &str) -> Result<Self> {
+        Self::open_path(root.join(id)).map_err(|error| match error.errno {
+            Some(libc::ENOENT) => Error::new("container does not exist"),
+            _ => error,
+        })
+    }
+
+    fn open_path(path: PathBuf) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(&path, flags, Mode::empty())
+            .os(|| format!("cannot open state directory {}", path.display()))?;
+        Ok(Self { path, fd })
+    }
+
+    /// Waits, but not for ever, until no other command changes the container.
+    pub fn lock(&self, timeout: Duration) -> Result<Lock<'_>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock(self)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::new("container is in use by another hako command")
+                        .hint("it may be waiting for a hook; kill that command first"));
+                }
+                Err(errno) => return Err(Error::os("cannot lock the state directory", errno)),
+            }
+        }
+    }
+
+    /// Reads the record.
+    pub fn load(&self) -> Result<Record> {
+        let path = self.path.join(FILE);
+        let damaged = |reason: Error| {
+            let shown = path.display().to_string();
+            let message = format!("{shown} is damaged: {}", reason.message);
+            Error { message, ..reason }
+                .in_document(&shown, "")
+                .hint("hako delete --force removes the container and what can still be found of it")
+        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            rustix::fs::openat(&self.fd, FILE, flags, Mode::empty()).map_err(
+                |errno| match errno {
+                    Errno::NOENT => Error::new(
+                        "container is still being created, or its creation was interrupted",
+                    )
+                    .hint("hako delete --force removes what is left of it"),
+                    errno => Error::os(format!("cannot open {}", path.display()), errno),
+                },
+            )?;
+        let stat = rustix::fs::fstat(&fd).os(|| format!("cannot examine {}", path.display()))?;
+        if stat.st_size as u64 > LARGEST
+            || !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
+        {
+            return Err(damaged(Error::new("it is not a state file")));
+        }
+        let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
+        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes)
+            .os(|| format!("cannot read {}", path.display()))?;
+        parse(&bytes).map_err(damaged)
+    }
+
+    /// Writes the record: whole, or not at all.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let message = || format!("cannot write {}", self.path.join(FILE).display());
+        let bytes = serde_json::to_vec(record)
+            .map_err(|error| Error::new(format!("{}: {error}", message())))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, TEMPORARY, flags, Mode::from_raw_mode(0o600))
+            .os(message)?;
+        std::io::Write::write_all(&mut std::fs::File::from(fd), &bytes).os(message)?;
+        rustix::fs::renameat(&self.fd, TEMPORARY, &self.fd, FILE).os(message)
+    }
+
+    /// Notes, apart from the record, which cgroup will be made for the container.
+    pub fn note_cgroup(&self, placement: &cgroups::Placement) -> Result<()> {
+        let message = || "cannot note the cgroup";
+        if let Driver::Systemd(unit) = &placement.driver {
+            rustix::fs::symlinkat(unit.to_string(), &self.fd, UNIT).os(message)?;
+        }
+        rustix::fs::symlinkat(placement.directory(), &self.fd, CGROUP).os(message)
+    }
+
+    /// The cgroup that was noted.
+    pub fn noted_cgroup(&self) -> Option<cgroups::Placement> {
+        let read = |name| {
+            let target = rustix::fs::readlinkat(&self.fd, name, Vec::new()).ok()?;
+            target.into_string().ok()
+        };
+        let path = Path::new("/").join(read(CGROUP)?.trim_start_matches('/'));
+        let unit = read(UNIT).and_then(|unit| unit.parse().ok());
+        let driver = unit.map_or(Driver::Cgroupfs, Driver::Systemd);
+        Some(cgroups::Placement { hierarchy: PathBuf::from("/"), path, driver })
+    }
+
+    /// Where the container is in its life.
+    pub fn status(&self, record: &Record) -> Status {
+        match record.init {
+            Some(init) if !init.is_alive() => Status::Stopped,
+            Some(_) if record.cgroup.is_frozen() => Status::Paused,
+            Some(_) if self.has_gate() => Status::Created,
+            Some(_) => Status::Running,
+            None => Status::Creating,
+        }
+    }
+
+    /// Whether init still waits for `start`.
+    pub fn has_gate(&self) -> bool {
+        self.has(gate::NAME)
+    }
+
+    /// Whether there is a record, readable or not.
+    pub fn has_record(&self) -> bool {
+        self.has(FILE)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let (exists, flags) = (rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty());
+        rustix::fs::accessat(&self.fd, name, exists, flags).is_ok()
+    }
+
+    /// Takes the gate away: the container has been started.
+    pub fn remove_gate(&self) -> Result<()> {
+        match rustix::fs::unlinkat(&self.fd, gate::NAME, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::os("cannot remove the start gate", errno)),
+        }
+    }
+
+    /// Makes sure that this is a container's directory and not just any that an
+    /// id and a wrong `--root` lead to.
+    ///
+    /// # Errors
+    /// It holds something that hako does not make.
+    pub fn check_own(&self) -> Result<()> {
+        let shown = self.path.display();
+        let entries = std::fs::read_dir(&self.path).os(|| format!("cannot read {shown}"))?;
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        match names.find(|name| OWN.iter().all(|own| name != own)) {
+            None => Ok(()),
+            Some(name) => Err(Error::new(format!(
+                "{shown} is no container's directory: {name:?} in it is not hako's"
+            ))
+            .hint("is --root the right one? Nothing has been removed")),
+        }
+    }
+
+    /// Removes the directory: the id is free again.
+    pub fn remove(&self) -> Result<()> {
+        for name in [CGROUP, FILE] {
+            let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
+        }
+        match rustix::fs::rmdir(&self.path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // A filter, a unit, a gate that nobody went through, or a record half
+            // written.
+            Err(_) => self.check_own().and_then(|()| {
+                std::fs::remove_dir_all(&self.path)
+                    .os(|| format!("cannot remove state directory {}", self.path.display()))
+            }),
+        }
+    }
+}
+
+impl AsFd for StateDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Ids of all containers below `root`, sorted.
+pub fn list(root: &Path) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(root).os(|| format!("cannot read {}", root.display()))?;
+    let mut ids: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| check_id(name).is_ok())
+        .collect();
+    ids.sort();
+    Ok(ids)
+}
+
+fn make_root(root: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(root)
+        .os(|| format!("cannot make state directory {}", root.display()))
+}

@@ -1,0 +1,87 @@
+//! A process by its pid and its start time.
+
+use crate::error::{Error, Result};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+/// Identifies a process across reuse of its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InitProcess {
+    /// In the pid namespace hako was in.
+    pub pid: i32,
+    /// In clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub start_time: u64,
+}
+
+impl InitProcess {
+    /// Identifies a process that is known to exist.
+    pub fn identify(pid: i32) -> Result<Self> {
+        let stat = process_stat(pid).ok_or_else(|| Error::new(format!("process {pid} is gone")))?;
+        Ok(Self { pid, start_time: stat.starttime })
+    }
+
+    /// Whether this very process still runs; a zombie does not.
+    pub fn is_alive(&self) -> bool {
+        process_stat(self.pid).is_some_and(|stat| {
+            stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x')
+        })
+    }
+
+    /// Pids of every process in its pid namespace.
+    pub fn neighbours(&self) -> Vec<i32> {
+        let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = namespace(self.pid).filter(|_| self.is_alive()) else { return Vec::new() };
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| namespace(*pid).as_ref() == Some(&own)).collect()
+    }
+
+    /// A descriptor for this very process; `None` if it has ended.
+    pub fn open(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = rustix::process::Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            // Checked after opening: the descriptor cannot change its process.
+            Ok(fd) => Ok(self.is_alive().then_some(fd)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(errno) => Err(Error::os(format!("cannot open process {}", self.pid), errno)),
+        }
+    }
+}
+
+/// Whether a process, also one that has ended, never executed a program since
+/// it was cloned (`PF_FORKNOEXEC`, which execve(2) clears before it closes
+/// descriptors). Unknown, so not, when nothing is left of it.
+pub fn is_unexecuted(pid: i32) -> bool {
+    const PF_FORKNOEXEC: u32 = 0x40;
+    process_stat(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
+}
+
+fn process_stat(pid: i32) -> Option<procfs::process::Stat> {
+    let mut buffer = [0; 1024];
+    let file = rustix::fs::open(
+        format!("/proc/{pid}/stat"),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .ok()?;
+    let length = rustix::io::read(file, &mut buffer).ok()?;
+    procfs::FromRead::from_read(&buffer[..length]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start_time() {
+        let pid = std::process::id() as i32;
+        let own = InitProcess::identify(pid).unwrap();
+        assert!(own.is_alive());
+        assert!(!InitProcess { start_time: own.start_time + 1, ..own }.is_alive());
+    }
+}

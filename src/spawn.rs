@@ -1,28 +1,25 @@
 //! The parent's side: everything the plan needs is opened, one clone3 is made,
 //! and the protocol is served until init has been created.
 
-use crate::cgroups::systemd::Scope;
+mod parent;
+
+pub use parent::{Parent, Served};
+
 use crate::cgroups::{self, CgroupDir};
-use crate::error::{Context, Error, Result};
-use crate::fault::{self, Side};
-use crate::foreground;
+use crate::error::{Error, Result};
 use crate::gate;
-use crate::hooks;
 use crate::init::{self, Init, Opened};
 use crate::namespaces::{self, Join, Visit};
-use crate::plan::{ChildOp, ParentOp, Plan, Step};
+use crate::plan::{ChildOp, Plan, Step};
 use crate::process;
 use crate::protocol::{Attachment, Interruption, Message, Socket};
 use crate::seal::Seal;
 use crate::seccomp::{self, Filter, Subject};
 use crate::state::{ContainerState, is_unexecuted};
 use crate::sys::{self, Clone3, Cloned};
-use crate::terminal::DescriptorSocket;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 /// The init process of a container.
 #[derive(Debug)]
@@ -201,160 +198,6 @@ fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
     }
 }
 
-/// What the parent's steps leave for later.
-#[derive(Debug, Default)]
-pub struct Served {
-    /// Master side of the terminal, if it was not handed away.
-    pub terminal: Option<OwnedFd>,
-    /// The container's cgroup.
-    pub cgroup: Option<CgroupDir>,
-    /// Interfaces that are in the container by now.
-    interfaces: Vec<namespaces::Moved>,
-    /// To the agent that decides about system calls.
-    agent: Option<seccomp::Connection>,
-}
-
-impl Served {
-    /// Brings the host's interfaces back, as far as that is possible: the
-    /// container has failed, and some would end with its namespace.
-    pub fn give_interfaces_back(&self) {
-        for moved in &self.interfaces {
-            let _ = moved.give_back();
-        }
-    }
-}
-
-/// What the parent's steps share.
-pub struct Parent<'a> {
-    /// What to do.
-    pub plan: &'a Plan,
-    /// Where the container is in its life, as it is told.
-    pub status: &'static str,
-    /// With whom.
-    pub spawned: &'a Spawned,
-    /// Where the container is placed.
-    pub placed: &'a cgroups::Record,
-    /// Its cgroup, once that is there.
-    pub cgroup: OnceCell<CgroupDir>,
-    /// Where a terminal goes; `None` keeps it for the foreground.
-    pub console: Option<&'a DescriptorSocket>,
-    /// Where the pid goes.
-    pub pid_file: Option<&'a Path>,
-    /// Where a pidfd goes.
-    pub pidfd_socket: Option<&'a DescriptorSocket>,
-}
-
-impl Parent<'_> {
-    /// Does the parent's steps. On failure the host has its interfaces back.
-    pub fn serve(self) -> Result<Served> {
-        let mut served = Served::default();
-        for (index, step) in self.plan.parent.iter().enumerate() {
-            let done = fault::before_step(Side::Runtime, index, &step.op)
-                .and_then(|()| self.apply(step, &mut served));
-            if let Err(error) = done {
-                served.give_interfaces_back();
-                let error = self.blame_limit(error);
-                return Err(step.place(error));
-            }
-        }
-        served.cgroup = self.cgroup.into_inner();
-        Ok(served)
-    }
-
-    /// The container's state, as others are told it meanwhile.
-    fn state(&self) -> ContainerState<'_> {
-        ContainerState::new(&self.plan.identity, self.status, Some(self.spawned.pid))
-    }
-
-    /// An init that the kernel has killed for want of memory says nothing.
-    fn blame_limit(&self, error: Error) -> Error {
-        match self.cgroup.get().and_then(CgroupDir::explain_kill) {
-            Some(reason) if self.spawned.was_killed() => reason.within(error.message),
-            _ => error,
-        }
-    }
-
-    fn move_interface(&self, interface: &namespaces::Interface, served: &mut Served) -> Result<()> {
-        let path = format!("/proc/{}/ns/net", self.spawned.pid);
-        let namespace = std::fs::File::open(&path).os(|| format!("cannot open {path}"))?;
-        let moved = namespaces::move_interface(interface, namespace.into())?;
-        served.interfaces.push(moved);
-        Ok(())
-    }
-
-    fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
-        let pid = self.spawned.pid;
-        match &step.op {
-            ParentOp::Send(message) => self.spawned.send(*message, None),
-            ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
-            ParentOp::MakeScope(scope) => self.make_scope(scope),
-            ParentOp::EnterCgroup => self.placed.take_in(self.cgroup()?, pid),
-            ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
-            ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
-                &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
-                *value,
-            ),
-            ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
-            ParentOp::Limit(setting) => self.cgroup()?.set(setting),
-            ParentOp::Devices(devices) => {
-                self.cgroup()?.set_devices(devices, self.placed.made.is_some())
-            }
-            ParentOp::JoinResctrl(group) => group.join(pid),
-            ParentOp::OwnCgroup(uid) => self.cgroup()?.give_to(*uid),
-            ParentOp::MoveInterface(interface) => self.move_interface(interface, served),
-            ParentOp::Hooks(kind) => {
-                let state = self.state().to_json();
-                hooks::run(&self.plan.hooks, *kind, &state, &self.plan.identity.bundle)
-            }
-            ParentOp::SendNetwork => {
-                let namespace = Visit::make_network()?;
-                self.spawned.send(Message::Network, Some(namespace.as_fd()))
-            }
-            ParentOp::ConnectAgent(agent) => {
-                served.agent = Some(agent.connect()?);
-                Ok(())
-            }
-            ParentOp::PassListener => {
-                let Some(agent) = served.agent.take() else {
-                    return Err(Error::new("there is no seccomp agent"));
-                };
-                self.spawned.pass_listener(agent, &self.state())
-            }
-            ParentOp::Announce => {
-                if let Some(socket) = self.pidfd_socket {
-                    socket.send(self.spawned.pidfd.as_fd(), "pidfd")?;
-                }
-                self.pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))
-            }
-            ParentOp::ReceiveTerminal => {
-                let master = self.spawned.receive(Message::Terminal)?.fd;
-                let Some(master) = master else {
-                    return Err(Error::new("init sent no terminal"));
-                };
-                match self.console {
-                    Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
-                    None => {
-                        foreground::adopt_window_size(master.as_fd());
-                        served.terminal = Some(master);
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn make_scope(&self, scope: &Scope) -> Result<()> {
-        let cgroup = self.placed.place(scope, self.spawned.pid)?;
-        let plan = self.plan;
-        cgroup.enable(&plan.cgroup, None, &plan.controllers, &plan.needed_controllers())?;
-        self.cgroup.set(cgroup).map_err(|_| Error::new("init is placed already"))
-    }
-
-    fn cgroup(&self) -> Result<&CgroupDir> {
-        self.cgroup.get().ok_or_else(|| Error::new("init is not in a cgroup of its own"))
-    }
-}
-
 impl Spawned {
     /// Sends a message; an init that no longer listens has said why.
     pub fn send(&self, message: Message, fd: Option<BorrowedFd>) -> Result<()> {
@@ -489,18 +332,4 @@ pub fn wait_for_execution(socket: &Socket) -> Result<()> {
 fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)
         .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
-}
-
-/// Written beside and renamed: whoever waits for the file never sees half a number.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let message = || format!("cannot write pid file {}", path.display());
-    let mut name = std::ffi::OsString::from(".");
-    name.push(
-        path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?,
-    );
-    let temporary = path.with_file_name(name);
-    std::fs::write(&temporary, pid.to_string()).os(message)?;
-    std::fs::rename(&temporary, path).os(message).inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
 }

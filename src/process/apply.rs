@@ -1,8 +1,8 @@
 //! How: setting the attributes of the process and executing the program.
 
+use super::attributes::{Op, Process, Rlimit, User, rlimit_list};
 use super::capabilities;
 use super::diagnose;
-use super::plan::{Op, Process, Rlimit, User};
 use super::schedule;
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Execution};
@@ -73,7 +73,7 @@ pub fn set_rlimits(pid: Option<i32>, limits: &[Rlimit]) -> Result<()> {
     let pid = pid.and_then(rustix::process::Pid::from_raw);
     for limit in limits {
         sys::prlimit(pid, limit.resource, limit.soft, limit.hard).map_err(|errno| {
-            let error = Error::os(format!("cannot set {}", super::plan::rlimit_list(std::slice::from_ref(limit))), errno);
+            let error = Error::os(format!("cannot set {}", rlimit_list(std::slice::from_ref(limit))), errno);
             match errno {
                 Errno::PERM => error.hint("raising a hard limit needs CAP_SYS_RESOURCE, and nofile cannot exceed fs.nr_open"),
                 _ => error,

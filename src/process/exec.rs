@@ -1,8 +1,9 @@
 //! What: a further process of a container. It starts from the process the
 //! container was created with, and inherits all that nobody changes.
 
+use super::attributes::Process;
 use super::capabilities;
-use super::plan::{Process, plan_process};
+use super::plan::plan_process;
 use crate::config::Spec;
 use crate::error::Error;
 use crate::plan::Compiler;

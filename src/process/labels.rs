@@ -1,6 +1,6 @@
 //! Labels of security modules: an AppArmor profile, an SELinux context.
 
-use super::plan::Op;
+use super::attributes::Op;
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::plan::{ChildOp, Compiler};

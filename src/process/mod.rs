@@ -1,6 +1,7 @@
 //! The container process: its attributes and its execution.
 
 mod apply;
+mod attributes;
 mod capabilities;
 mod diagnose;
 mod elf;
@@ -10,12 +11,12 @@ mod plan;
 mod schedule;
 
 pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
+pub use attributes::{Op, Process, Rlimit, User, rlimit_list};
 pub use capabilities::{CapabilitySets, capability_names, own_permitted};
 pub use diagnose::explain;
 pub use exec::{Changes, plan_changed, plan_described};
 pub use labels::{plan_labels, plan_selinux};
 pub use plan::{
-    KEEP_GROUPS, Op, Process, Rlimit, User, plan_attributes, plan_by_parent, plan_early,
-    plan_no_process, plan_process, rlimit_list,
+    KEEP_GROUPS, plan_attributes, plan_by_parent, plan_early, plan_no_process, plan_process,
 };
 pub use schedule::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};

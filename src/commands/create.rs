@@ -1,6 +1,6 @@
 //! `hako create`: everything but the execution of the program.
 
-use super::Session;
+use super::{Session, bundle};
 use crate::cgroups::{self, CgroupDir};
 use crate::cli;
 use crate::config;
@@ -10,16 +10,12 @@ use crate::host::Host;
 use crate::notify::{self, Ear, Supervisor};
 use crate::plan::{self, ChildOp, Options, ParentOp, Plan};
 use crate::resctrl;
-use crate::rootfs::OverlayRequest;
 use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Prepared, Served, Spawned};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
-use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
-use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// Creates a container and leaves it waiting at its gate.
@@ -48,7 +44,7 @@ pub struct Created {
 pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> Result<Plan> {
     check_id(id)?;
     let directory = bundle.bundle.as_deref().unwrap_or(Path::new("."));
-    let directory = resolve(directory)?;
+    let directory = bundle::resolve(directory)?;
     let file = match &bundle.config {
         Some(file) => {
             std::path::absolute(file).os(|| format!("cannot resolve {}", file.display()))?
@@ -62,7 +58,7 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         run,
         no_pivot: bundle.no_pivot,
         no_new_keyring: bundle.no_new_keyring,
-        overlay: overlay_request(bundle)?,
+        overlay: bundle::overlay_request(bundle)?,
         cgroup_manager: session.global.cgroup_manager(),
         rootless: session.global.rootless(),
         notify: Supervisor::from_environment()
@@ -80,20 +76,6 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         session.report.warning(warning.clone());
     }
     Ok(plan)
-}
-
-/// Paths on the command line are relative to the caller's directory.
-fn overlay_request(bundle: &cli::Bundle) -> Result<Option<OverlayRequest>> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).os(|| format!("cannot resolve {}", path.display()));
-    let Some(directory) = &bundle.overlay else { return Ok(None) };
-    Ok(Some(OverlayRequest {
-        directory: match directory.as_str() {
-            "" => None,
-            directory => Some(absolute(Path::new(directory))?),
-        },
-        lower: bundle.overlay_lower.iter().map(|lower| absolute(lower)).collect::<Result<_>>()?,
-    }))
 }
 
 /// A terminal must go somewhere: to a socket, or to the foreground.
@@ -231,16 +213,6 @@ fn rootfs_path(plan: &Plan) -> PathBuf {
             _ => None,
         })
         .unwrap_or_default()
-}
-
-/// The absolute path of a bundle, without symbolic links.
-pub fn resolve(bundle: &Path) -> Result<PathBuf> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let refused = || format!("cannot open bundle {}", bundle.display());
-    let directory = rustix::fs::open(bundle, flags, Mode::empty()).os(refused)?;
-    let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    let path = rustix::fs::readlink(link, Vec::new()).os(refused)?;
-    Ok(OsString::from_vec(path.into_bytes()).into())
 }
 
 /// Undoes a half-made container, going on past every failure.

@@ -1,5 +1,6 @@
 //! One small file per verb.
 
+mod bundle;
 mod create;
 mod delete;
 mod events;

@@ -1,18 +1,16 @@
 //! `hako run`: create, start, wait and delete in one.
 
-use super::{Session, create, delete, start};
+use super::{Session, bundle, create, delete, start};
 use crate::cli;
-use crate::config;
 use crate::error::{Error, Result};
 use crate::foreground::Foreground;
 use crate::spawn::Inherited;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 /// Runs a container. Returns its exit status, or 0 with `--detach`.
 pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u8> {
     let mut args = args.clone();
-    locate_bundle(&mut args.create.id, &mut args.create.bundle)?;
+    bundle::locate(&mut args.create.id, &mut args.create.bundle)?;
     let args = &args;
     let plan = create::compile(session, &args.create.id, &args.create.bundle, true)?;
     create::check_terminal(plan.process.terminal, &args.create.channels, !args.detach)
@@ -68,23 +66,4 @@ fn warn_of_low_memory(session: &Session, reason: Option<Error>) {
         session.report.warning(format!("the container was killed: {reason}; {hint}"));
         session.report.succeeded();
     }
-}
-
-/// `hako run DIR`: a directory with a slash in its name, or with a config.json
-/// that the current directory has not, is the bundle, and its name the id.
-pub fn locate_bundle(id: &mut String, bundle: &mut cli::Bundle) -> Result<()> {
-    let target = Path::new(&*id);
-    let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
-    let free = bundle.bundle.is_none() && bundle.config.is_none();
-    let is_bundle = || id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
-    if free && is_bundle() {
-        let directory = create::resolve(target)?;
-        let name = directory
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(|| Error::new("the bundle's directory has no name that could be an id"))?;
-        *id = name.to_owned();
-        bundle.bundle = Some(directory);
-    }
-    Ok(())
 }

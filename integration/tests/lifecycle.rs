@@ -1,7 +1,8 @@
 //! create, start, kill, delete and state: what each does, and when each is an error.
 
-use hako_integration::{Bundle, Exit, Runtime, cgroup_dir, each, json};
+use hako_integration::{Bundle, Exit, Runtime, cgroup_dir, each, json, reap};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 /// A bundle whose program leaves a mark on the host when it runs.
@@ -151,6 +152,29 @@ fn start_fails_when_the_created_process_was_killed() {
     let container = hako.create(&hako.bundle());
     container.kill("KILL").wait();
     container.command(&["start"]).output().fails("");
+}
+
+/// An engine deletes at once what could not be started.
+#[test]
+fn start_tells_of_a_failure_when_its_init_has_ended() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.write("/app", "#!/no/such/interpreter\n");
+    fs::set_permissions(bundle.rootfs("/app"), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle.set("/process/args", ["/app"]);
+    let container = hako.create(&bundle);
+    // A first process ends only after the others of its pid namespace have been waited for.
+    let file = hako.scratch().join("pid");
+    let options = ["--detach", "--pid-file", file.to_str().unwrap()];
+    let _ = container.exec(&options, "sleep 100").output().ok();
+    let start = container.command(&["start"]).spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    let said = fs::read_to_string(start.files().1).unwrap();
+    assert_eq!(said, "", "its init is still there");
+    let _ = reap(fs::read_to_string(&file).unwrap().parse().unwrap());
+    start.finish().fails("/no/such/interpreter");
+    assert_eq!(container.status(), "stopped");
+    container.delete();
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
+use std::os::fd::OwnedFd;
 
 /// Deletes a container.
 pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
@@ -66,17 +67,22 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     ended.and(cgroup).and(group).and_then(|()| container.directory.remove())
 }
 
-/// How long init may take to end once it is killed.
-const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// How long init may take to end when nothing keeps it.
+const END_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// Waits until a process has ended, but not for ever; whether it has.
+pub fn has_ended(pidfd: &OwnedFd) -> rustix::io::Result<bool> {
+    let mut waiting = [PollFd::new(pidfd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&END_TIMEOUT))).map(|ready| ready > 0)
+}
 
 fn kill_init(container: &Container) -> Result<()> {
     let Some(init) = container.record.init else { return Ok(()) };
     let Some(pidfd) = init.open()? else { return Ok(()) };
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)
         .os(|| format!("cannot kill process {}", init.pid))?;
-    let mut waiting = [PollFd::new(&pidfd, PollFlags::IN)];
-    match rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&KILL_TIMEOUT))) {
-        Ok(0) => Err(Error::new(format!("process {} does not end", init.pid))
+    match has_ended(&pidfd) {
+        Ok(false) => Err(Error::new(format!("process {} does not end", init.pid))
             .hint("it waits for a process that exec put into the container, until that one's parent reaps it; or it is stuck in the kernel: see /proc/PID/stack")),
         result => result.map(drop).os(|| format!("cannot wait for process {}", init.pid)),
     }

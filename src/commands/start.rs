@@ -45,6 +45,9 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         // "Lifecycle"); after any other it is stopped, and there to be seen.
         if error.pointer.as_deref().is_some_and(|pointer| pointer.starts_with("/hooks/")) {
             delete::destroy(session, &container)?;
+        } else {
+            drop(socket);
+            wait_for_end(&container.record);
         }
         return Err(error);
     }
@@ -64,6 +67,14 @@ pub fn wait_until_ready(container: &Container, ear: Option<Ear>) -> Result<()> {
     match init.open()? {
         Some(pidfd) => ear.wait(init.pid, pidfd.as_fd()),
         None => Ok(()),
+    }
+}
+
+/// Init ends after it has said what is wrong. An engine that hears of it deletes
+/// the container, and can do so only when its init is gone.
+fn wait_for_end(record: &Record) {
+    if let Some(Ok(Some(pidfd))) = record.init.map(|init| init.open()) {
+        let _ = delete::has_ended(&pidfd);
     }
 }
 

@@ -1,7 +1,11 @@
 //! `exec`: further processes of a container.
 
-use hako_integration::{Bundle, Container, Exit, Output, Runtime, Value, each, json, reap};
+use hako_integration::{
+    Bundle, ConsoleSocket, Container, Exit, Output, Runtime, Value, each, json, reap,
+};
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 const FAILED: Option<i32> = Some(255);
 
@@ -345,4 +349,88 @@ fn processors_are_those_of_exec_cpu_affinity() {
         bundle.set("/process/execCPUAffinity", json!({ "initial": "0" }));
     });
     assert_eq!(&container.exec_and_ask(&[], "report")[0]["cpu_affinity"], all);
+}
+
+#[test]
+fn a_pidfd_of_it_can_be_sent_to_a_socket() {
+    let hako = Runtime::new();
+    let (_, container) = serving(&hako, |_| ());
+    let socket = ConsoleSocket::bind(&hako.scratch().join("pidfd.sock"));
+    let pid_file = hako.scratch().join("pid");
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let (socket_path, pid_path) = (path(socket.path()), path(&pid_file));
+    let options = ["--detach", "--pidfd-socket", &socket_path, "--pid-file", &pid_path];
+    let exec = container.exec(&options, "sleep 100").spawn();
+    let received = socket.receive();
+    let _ = exec.finish().ok();
+    let pid: i32 = fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&received[0]);
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
+    assert!(info.contains(&format!("Pid:\t{pid}\n")), "{info}");
+    rustix::process::pidfd_send_signal(&received[0], rustix::process::Signal::TERM).unwrap();
+    assert_eq!(reap(pid), Exit::Signal(15));
+}
+
+#[test]
+fn in_a_paused_container_it_waits_for_the_resumption_when_that_is_asked_for() {
+    let hako = Runtime::new();
+    let (_, container) = serving(&hako, |_| ());
+    let _ = container.command(&["pause"]).output().ok();
+    fails(&container.exec(&[], "report").output(), "cannot exec in a paused container");
+    let exec = container.exec(&["--ignore-paused"], "print ran").spawn();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(exec.stdout(), "", "it runs in a paused container");
+    let _ = container.command(&["resume"]).output().ok();
+    assert_eq!(exec.finish().ok().stdout, "ran\n");
+}
+
+#[test]
+fn labels_are_refused_where_the_host_has_no_such_module() {
+    let hako = Runtime::new();
+    let (_, container) = serving(&hako, |_| ());
+    let rows = [
+        ("--process-label", "system_u:system_r:container_t:s0", "/sys/fs/selinux/enforce"),
+        ("--apparmor", "docker-default", "/sys/kernel/security/apparmor"),
+    ];
+    each(rows, |(option, label, module)| {
+        if !Path::new(module).exists() {
+            fails(&container.exec(&[option, label], "report").output(), "this host has no");
+        }
+    });
+}
+
+/// As an engine starts it that has nothing for it to read or to write to.
+#[test]
+fn standard_streams_may_be_closed() {
+    let hako = Runtime::new();
+    let (_, container) = serving(&hako, |_| ());
+    for options in [&["--tty"][..], &[]] {
+        let command = container.exec(options, "exit 7");
+        assert_eq!(command.before("exec 0<&-").output().code, Some(7), "{options:?}");
+        let command = container.exec(options, "exit 7");
+        assert_eq!(command.before("exec 0<&- 1>&- 2>&-").output().code, Some(7), "{options:?}");
+    }
+    let output = container.exec(&["--tty"], "tty").before("exec 0<&-").output().ok();
+    assert_eq!(output.values()[0][0]["tty"], true, "its own is one all the same");
+}
+
+/// Not even the container's environment has one, and not that of a caller.
+#[test]
+fn without_a_path_the_usual_places_are_searched() {
+    let hako = Runtime::new();
+    let (_, container) = serving(&hako, |bundle| {
+        bundle.set("/process/env", json!(["A=1"]));
+    });
+    let user = json!({ "uid": 0, "gid": 0 });
+    each([None, Some(json!([])), Some(json!(["B=2"]))], |env| {
+        let mut process =
+            json!({ "args": ["inspector", "print", "found"], "cwd": "/", "user": user });
+        if let Some(env) = env {
+            process["env"] = env.clone();
+        }
+        let file = hako.file("process.json", &process.to_string());
+        let command = hako.command(&["exec", "--process"]).arg(&file).arg(container.id());
+        let output = command.env("PATH", "/nowhere").output();
+        assert_eq!(output.ok().stdout, "found\n");
+    });
 }

@@ -102,7 +102,16 @@ fn every_capability_is_known_by_its_name() {
 fn annotations_that_change_something_are_named() {
     let hako = Runtime::new();
     let features = features(&hako);
-    for annotation in names(&features["potentiallyUnsafeConfigAnnotations"]) {
+    let all = names(&features["potentiallyUnsafeConfigAnnotations"]);
+    let (prefixes, annotations): (Vec<&str>, Vec<&str>) =
+        all.into_iter().partition(|name| name.ends_with('.'));
+    for prefix in prefixes {
+        let mut bundle = hako.bundle();
+        bundle.set("/annotations", json!({ format!("{prefix}NoSuch"): "1" })).save();
+        let output = hako.on_bundle(&["--systemd-cgroup", "explain"], &bundle).output();
+        output.fails(&format!("/annotations/{prefix}NoSuch"));
+    }
+    for annotation in annotations {
         let mut bundle = hako.bundle();
         let plain = explain(&hako, &bundle);
         let value = if annotation.contains("overlay") { "/tmp" } else { "1" };
@@ -140,4 +149,71 @@ fn every_word_of_seccomp_is_understood() {
     let (archs, flags) = (&seccomp["archs"], &seccomp["supportedFlags"]);
     assert!(names(archs).contains(&"SCMP_ARCH_X86_64") && names(flags).len() == 4);
     with(json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": archs, "flags": flags }));
+}
+
+/// Each of these says that a part of config.json or an option is understood. Where the host has not what it
+/// takes, the refusal says so.
+#[test]
+fn what_is_enabled_is_planned() {
+    let hako = Runtime::new();
+    let features = features(&hako);
+    let rows = [
+        ("/cgroup/systemd", "/linux/cgroupsPath", json!("a.slice:hako:b"), "systemd"),
+        ("/cgroup/systemdUser", "/linux/cgroupsPath", json!("user.slice:hako:b"), "systemd"),
+        ("/cgroup/rdma", "/linux/resources/rdma", json!({ "d": { "hcaHandles": 3 } }), "rdma.max"),
+        ("/cgroup/v2", "/linux/resources/unified", json!({ "pids.max": "9" }), "pids.max"),
+        ("/apparmor/enabled", "/process/apparmorProfile", json!("unconfined"), "AppArmor"),
+        ("/selinux/enabled", "/process/selinuxLabel", json!("a:b:c:s0"), "SELinux"),
+        ("/intelRdt/enabled", "/linux/intelRdt", json!({ "closID": "c" }), "resctrl"),
+        ("/intelRdt/schemata", "/linux/intelRdt", json!({ "schemata": ["MB:0=50"] }), "resctrl"),
+        ("/intelRdt/monitoring", "/linux/intelRdt", json!({ "enableMonitoring": true }), "resctrl"),
+        ("/netDevices/enabled", "/linux/netDevices", json!({ "lo": {} }), "lo"),
+        ("/mountExtensions/idmap/enabled", "/mounts/-", idmapped(), "idmap"),
+        ("/seccomp/enabled", "/linux/seccomp/defaultAction", json!("SCMP_ACT_ALLOW"), "seccomp"),
+    ];
+    let claims = switches(&features["linux"], "");
+    let mut tested: Vec<_> = rows.iter().map(|row| (row.0.to_owned(), true)).collect();
+    tested.push(("/cgroup/v1".to_owned(), false));
+    tested.sort();
+    assert_eq!(claims, tested, "each has its row");
+    each(rows, |(claim, pointer, value, word)| {
+        let mut bundle = hako.bundle();
+        bundle.user_namespace(100_000).set(pointer, value.clone()).save();
+        let options: &[&str] = match claim.starts_with("/cgroup/systemd") {
+            true => &["--systemd-cgroup", "explain"],
+            false => &["explain"],
+        };
+        let output = hako.on_bundle(options, &bundle).output();
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(said.contains(word) && !said.contains("not supported"), "{output}");
+    });
+}
+
+fn idmapped() -> Value {
+    json!({ "destination": "/m", "type": "bind", "source": "/proc", "options": ["bind", "idmap"] })
+}
+
+/// Pointers of all that is true or false, sorted.
+fn switches(value: &Value, pointer: &str) -> Vec<(String, bool)> {
+    let mut found: Vec<_> = match value {
+        Value::Bool(enabled) => vec![(pointer.to_owned(), *enabled)],
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, value)| switches(value, &format!("{pointer}/{key}")))
+            .collect(),
+        _ => Vec::new(),
+    };
+    found.sort();
+    found
+}
+
+#[test]
+fn versions_in_the_annotations_are_those_of_the_version_command() {
+    let hako = Runtime::new();
+    let annotations = &features(&hako)["annotations"];
+    let version = hako.bare().arg("--version").output().ok().stdout;
+    let lines: Vec<&str> = version.lines().filter_map(|line| line.split(' ').next_back()).collect();
+    let keys = ["org.hako.version", "org.hako.commit", "io.github.seccomp.libseccomp.version"];
+    assert_eq!(keys.map(|key| annotations[key].as_str().unwrap()), [lines[0], lines[1], lines[3]]);
+    assert_eq!(annotations.as_object().unwrap().len(), keys.len());
 }

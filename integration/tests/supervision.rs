@@ -1,6 +1,6 @@
 //! Service managers: sd_notify(3) and sd_listen_fds(3).
 
-use hako_integration::{Bundle, Exit, Runtime};
+use hako_integration::{Bundle, Exit, Runtime, Value, in_set};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,6 +99,16 @@ fn descriptors_of_the_service_manager_are_passed_on() {
     assert!(env.contains(&"LISTEN_FDS=2") && env.contains(&"LISTEN_PID=1"), "{env:?}");
     let open = seen["descriptors"].as_array().unwrap().iter();
     assert_eq!(open.map(|open| open["fd"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+
+    let create = hako.on_bundle(&["create"], &bundle).env("LISTEN_FDS", "1");
+    let container = hako.make(create.before("exec 3</dev/null 4</"), &bundle);
+    container.start();
+    container.wait();
+    let seen: Value = serde_json::from_str(&container.stdout()).unwrap();
+    assert!(in_set(&seen["env"], "LISTEN_FDS=1") && in_set(&seen["env"], "LISTEN_PID=1"));
+    assert_eq!(seen["descriptors"].as_array().unwrap().len(), 4);
+    assert_eq!(seen["descriptors"][3]["link"], "/dev/null");
+    container.delete();
 
     let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "many");
     hako.finish(run, &bundle).fails("LISTEN_FDS=many is no number");

@@ -163,6 +163,7 @@ fn statistics_have_the_fields_that_engines_read() {
     let event: Value = output.json();
     assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(container.id())));
     let data = &event["data"];
+    assert_eq!(data["pids"]["current"], 1, "also without the controller");
     assert!(data["cpu"]["usage"]["total"].as_u64().is_some_and(|time| time > 0), "{event}");
     for pointer in [
         "/cpu/usage/kernel",

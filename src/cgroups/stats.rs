@@ -169,10 +169,7 @@ impl CgroupDir {
                 ..CpuSet::default()
             },
             memory: self.memory(),
-            pids: Pids {
-                current: self.number("pids.current"),
-                limit: limit_or(&self.text("pids.max"), 0),
-            },
+            pids: Pids { current: self.tasks(), limit: limit_or(&self.text("pids.max"), 0) },
             blkio: self.block_io(),
             hugetlb: self.huge_pages(),
             ..Stats::default()
@@ -185,6 +182,12 @@ impl CgroupDir {
 
     fn number(&self, file: &str) -> u64 {
         self.text(file).trim().parse().unwrap_or(0)
+    }
+
+    /// Without the controller, those of its own that can be counted.
+    fn tasks(&self) -> u64 {
+        let count = || self.text("cgroup.threads").lines().count() as u64;
+        self.text("pids.current").trim().parse().unwrap_or_else(|_| count())
     }
 
     fn cpu(&self) -> Cpu {

@@ -4,6 +4,7 @@
 use super::state::print_json;
 use super::version::{COMMIT, VERSION};
 use crate::SPEC_VERSION;
+use crate::cgroups::systemd;
 use crate::error::Result;
 use crate::hooks;
 use crate::namespaces;
@@ -13,9 +14,13 @@ use crate::seccomp;
 use serde_json::{Value, json};
 
 /// Annotations that change how a container is made; whoever lets others write
-/// a configuration wants to know them.
-const ANNOTATIONS: &[&str] =
-    &[process::KEEP_GROUPS, rootfs::OVERLAY_ANNOTATION, rootfs::OVERLAY_LOWER_ANNOTATION];
+/// a configuration wants to know them. One that ends with a dot is a prefix.
+const ANNOTATIONS: &[&str] = &[
+    process::KEEP_GROUPS,
+    rootfs::OVERLAY_ANNOTATION,
+    rootfs::OVERLAY_LOWER_ANNOTATION,
+    systemd::PROPERTY_ANNOTATION,
+];
 
 /// Prints the features.
 pub fn run() -> Result<()> {

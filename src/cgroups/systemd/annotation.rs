@@ -12,7 +12,7 @@ use crate::plan::{Compiler, closest};
 use std::collections::BTreeMap;
 
 /// What the keys of these annotations begin with.
-const PREFIX: &str = "org.systemd.property.";
+pub const PREFIX: &str = "org.systemd.property.";
 
 #[derive(Debug, Clone, Copy)]
 enum Type {

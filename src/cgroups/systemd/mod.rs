@@ -15,6 +15,7 @@ mod value;
 mod wire;
 
 pub use address::Instance;
+pub use annotation::PREFIX as PROPERTY_ANNOTATION;
 pub use plan::plan;
 pub use scope::{Facts, Scope};
 pub use unit::Unit;

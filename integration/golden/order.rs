@@ -296,6 +296,12 @@ fn check_protocol(plan: &Plan) {
     let said = |message| child.iter().any(|(_, other)| *other == message);
     let gate = plan.child.iter().any(|step| step.op == C::Gate);
     assert_eq!(said(Message::Start), !gate, "start\n{plan}");
+    let is_limit = |step: &Step<P>| matches!(step.op, P::Limit(_));
+    if let Some(last) = plan.parent.iter().rposition(is_limit) {
+        let is_word = |step: &Step<P>| matches!(step.op, P::Send(_) | P::SendNetwork);
+        let waits = plan.parent[last..].iter().any(is_word);
+        assert!(waits, "an init that cannot live with its limits is never ready\n{plan}");
+    }
     // Limits that the parent sets must find an init that has nothing left to do.
     let by_parent =
         plan.parent.iter().any(|step| matches!(step.op, P::Rlimits(_) | P::OomScoreAdj(_)));

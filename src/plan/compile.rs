@@ -293,6 +293,7 @@ pub(super) fn plan_start(
     hooks: &hooks::Hooks,
     compiler: &mut Compiler,
 ) {
+    plan_wait_for_limits(compiler);
     let before = compiler.parent.len();
     let by_parent = process::plan_by_parent(process, compiler);
     if by_parent || !compiler.options.run {
@@ -326,6 +327,19 @@ pub(super) fn plan_start(
         }
     }
     compiler.child_at("/process/args", ChildOp::Process(process::Op::Execute));
+}
+
+/// A created init has got past its limits: if it hears of nothing else after
+/// they are set, it waits for a word about that. (`run` has the word to start.)
+fn plan_wait_for_limits(compiler: &mut Compiler) {
+    let is_limit = |step: &Step<ParentOp>| matches!(step.op, ParentOp::Limit(_));
+    let is_word =
+        |step: &Step<ParentOp>| matches!(step.op, ParentOp::Send(_) | ParentOp::SendNetwork);
+    let Some(last) = compiler.parent.iter().rposition(is_limit) else { return };
+    if !compiler.options.run && !compiler.parent[last..].iter().any(is_word) {
+        compiler.parent(ParentOp::Send(Message::Continue));
+        compiler.child(ChildOp::Receive(Message::Continue));
+    }
 }
 
 fn plan_identity(spec: &Spec, compiler: &mut Compiler) -> Identity {

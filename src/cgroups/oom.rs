@@ -2,8 +2,10 @@
 
 use super::{CgroupDir, Driver, Record, memory_events};
 use crate::error::Error;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// What init and its preparation of the container take in KiB, rounded up: a
 /// little of hako's own memory, page tables, and what the kernel keeps of
@@ -13,13 +15,17 @@ const INIT_KIB: u64 = 1024;
 const EVENTS: &str = "memory.events";
 const KILLS: &str = "oom_kill";
 
-/// The cgroup above. It counts the kills in all below, and is there when
-/// systemd has removed a scope because nothing is left in it.
+/// What is left to ask when systemd has removed a scope because nothing is left
+/// in it: the cgroup above, which counts the kills in all below, and whether
+/// the container's own has counted anything.
 #[derive(Debug)]
 pub(super) struct Slice {
     events: OwnedFd,
     /// Kills before the container could be one.
     kills: u64,
+    /// An inotify(7) that knows of every change of the container's own count,
+    /// also when that is gone. Else the kill may be one of a neighbour's.
+    own: OwnedFd,
     /// What `memory.max` of the container was by then.
     limit: String,
 }
@@ -67,7 +73,14 @@ impl CgroupDir {
     fn find_slice(&self) -> Option<Slice> {
         let events = self.open_above(EVENTS)?;
         let kills = count_kills(&events)?;
-        Some(Slice { events, kills, limit: self.read("memory.max").ok()? })
+        Some(Slice { events, kills, own: self.watch_own()?, limit: self.read("memory.max").ok()? })
+    }
+
+    fn watch_own(&self) -> Option<OwnedFd> {
+        let own = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        let path = format!("/proc/self/fd/{}/{EVENTS}", self.as_fd().as_raw_fd());
+        inotify::add_watch(&own, path, WatchFlags::MODIFY).ok()?;
+        Some(own)
     }
 
     fn open_above(&self, file: &str) -> Option<OwnedFd> {
@@ -82,10 +95,23 @@ impl CgroupDir {
             _ => {
                 let slice = self.slice.as_ref()?;
                 let kills = count_kills(&slice.events)?.saturating_sub(slice.kills);
-                (slice.limit.clone(), kills)
+                (slice.limit.clone(), if kills > 0 && slice.is_concerned() { kills } else { 0 })
             }
         };
         (kills > 0).then(|| low_limit(limit.trim(), kills))
+    }
+}
+
+impl Slice {
+    /// Whether memory was ever short in the container itself. The kernel tells
+    /// so a little later.
+    fn is_concerned(&self) -> bool {
+        const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let _ = poll(&mut [PollFd::new(&self.own, PollFlags::IN)], Some(&MOMENT));
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 256];
+        let mut events = inotify::Reader::new(&self.own, &mut buffer);
+        // The first is a change, or else that the file is gone.
+        events.next().is_ok_and(|event| event.events().contains(inotify::ReadFlags::MODIFY))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{assert_gone, property, systemctl, unit};
 use crate::limits::{blames_the_limit, cannot_live_with};
-use hako_integration::{Runtime, json};
+use hako_integration::{Runtime, cgroup_dir, json, wait_until};
+use rustix::process::Signal;
 
 #[test]
 fn limits_are_properties_and_files() {
@@ -97,6 +98,16 @@ fn a_container_over_its_memory_is_killed_and_can_be_deleted() {
     assert_eq!(output.code, Some(137), "{output}");
     blames_the_limit(&output, 16 << 20);
     assert_gone(&unit(&bundle));
+
+    // The same when systemd has removed the scope before hako gets to look.
+    bundle.inspector("print ready -- cat -- alloc 64");
+    let mut running = hako.foreground(&bundle);
+    running.wait_for("ready");
+    running.signal(Signal::STOP);
+    drop(running.take_stdin());
+    wait_until("the scope is gone", || !cgroup_dir(bundle.cgroup()).exists());
+    running.signal(Signal::CONT);
+    blames_the_limit(&running.finish(), 16 << 20);
 }
 
 /// systemd removes the scope as soon as nothing lives in it, and with it what
@@ -108,4 +119,28 @@ fn an_init_that_cannot_live_with_its_limit_is_explained() {
     bundle.set("/linux/resources/memory", json!({"limit": 4096, "swap": 4096}));
     cannot_live_with(4096, &hako, &bundle);
     assert_gone(&unit(&bundle));
+}
+
+/// Neighbours in a slice count together, and are told apart all the same.
+#[test]
+fn a_neighbour_that_ran_out_of_memory_is_not_confused_with_it() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/memory/limit", 64 << 20);
+    let running = hako.foreground(bundle.inspector("print ready -- sleep 1000"));
+    running.wait_for("ready");
+
+    let mut neighbour = hako.bundle();
+    neighbour.set("/linux/resources/memory", json!({"limit": 16 << 20, "swap": 16 << 20}));
+    neighbour.inspector("alloc 64");
+    blames_the_limit(&hako.run(&neighbour), 16 << 20);
+
+    // hako gets to look when systemd has removed the scope.
+    running.signal(Signal::STOP);
+    let _ = hako.command(&["kill", bundle.id(), "KILL"]).output().ok();
+    wait_until("the scope is gone", || !cgroup_dir(bundle.cgroup()).exists());
+    running.signal(Signal::CONT);
+    let output = running.finish();
+    assert_eq!(output.code, Some(137), "{output}");
+    assert!(!output.stderr.contains("limit"), "{output}");
 }

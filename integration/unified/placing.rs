@@ -109,3 +109,50 @@ fn check_joined(hako: &Runtime, bundle: &Bundle, namespace: &str) {
     assert!(seen[0].as_str().unwrap().starts_with("0::/../"), "{seen:?}");
     assert_eq!(container.exec_and_ask(&[], "read /proc/self/cgroup"), seen);
 }
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Lets the container write to its cgroups, or whatever `options` say.
+fn mount_cgroups(bundle: &mut Bundle, options: &[&str]) {
+    let mounts = bundle.get("/mounts").as_array().unwrap();
+    let index = mounts.iter().position(|mount| mount["destination"] == CGROUPS).unwrap();
+    bundle.set(&format!("/mounts/{index}/options"), json!(options));
+}
+
+/// As systemd does inside: a cgroup with controllers for its children takes no
+/// processes any more.
+#[test]
+fn exec_follows_an_init_that_has_moved_into_a_child() {
+    for hako in [Runtime::new(), Runtime::with_systemd()] {
+        let mut bundle = hako.bundle();
+        bundle.user_namespace(100_000);
+        mount_cgroups(&mut bundle, &["nosuid", "noexec", "nodev"]);
+        let container = hako.serve(&bundle);
+        let seen = container.ask(
+            "mkdir /sys/fs/cgroup/init.scope -- write /sys/fs/cgroup/init.scope/cgroup.procs 0 \
+             -- write /sys/fs/cgroup/cgroup.subtree_control +memory -- read /proc/self/cgroup",
+        );
+        assert_eq!(seen, ["ok", "ok", "ok", "0::/init.scope\n"]);
+        assert_eq!(container.exec_and_ask(&[], "read /proc/self/cgroup"), ["0::/init.scope\n"]);
+        let _ = container.ask("mkdir /sys/fs/cgroup/web");
+        let seen = container.exec_and_ask(&["--cgroup", "web"], "read /proc/self/cgroup");
+        assert_eq!(seen, ["0::/web\n"]);
+    }
+}
+
+/// Without a cgroup namespace the hierarchy is the host's, and so is the name
+/// of the container's place in it.
+#[test]
+fn without_a_cgroup_namespace_the_container_finds_itself_in_the_hosts_hierarchy() {
+    for hako in [Runtime::new(), Runtime::with_systemd()] {
+        let mut bundle = hako.bundle();
+        bundle.set("/linux/resources/pids/limit", 9).without_namespace("cgroup");
+        let container = hako.serve(&bundle);
+        let own = cgroup_of(container.pid());
+        assert_eq!(container.ask("read /proc/self/cgroup"), [format!("0::{own}\n")]);
+        let limit = format!("{CGROUPS}{own}/pids.max");
+        let chain = format!("read {limit} -- write {limit} 10 -- mkdir {CGROUPS}{own}/child");
+        let denied = json!({ "errno": "EROFS" });
+        assert_eq!(json!(container.ask(&chain)), json!(["9\n", denied, denied]));
+    }
+}

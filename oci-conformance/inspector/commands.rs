@@ -42,6 +42,7 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["syscall", number, ref args @ ..] => kernel::syscall(number, args)?,
         ["syscall-32", number] => kernel::syscall_32(number)?,
         ["alloc", mebibytes] => kernel::alloc(mebibytes)?,
+        ["verbs", path] => kernel::verbs(path)?,
         ["run", path, ref args @ ..] => processes::run(path, args, None)?,
         ["run-as", id, path, ref args @ ..] => processes::run(path, args, Some(id))?,
         ["exec", path, ref args @ ..] => processes::exec(path, args)?,

@@ -5,6 +5,7 @@ use crate::errno::Outcome;
 use crate::sys;
 use serde_json::{Map, Value, json};
 use std::io;
+use std::os::fd::AsRawFd;
 
 /// `struct sched_attr`, first published size.
 #[repr(C)]
@@ -280,6 +281,32 @@ pub fn syscall_32(number: &str) -> Outcome<Value> {
 #[cfg(not(target_arch = "x86_64"))]
 pub fn syscall_32(_: &str) -> Outcome<Value> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS).into())
+}
+
+/// Opens an RDMA device as its users do: the handle counts as long as the file
+/// is open (the kernel's rdma/ib_user_verbs.h, `IB_USER_VERBS_CMD_GET_CONTEXT`).
+pub fn verbs(path: &str) -> Outcome<Value> {
+    #[repr(C)]
+    struct GetContext {
+        command: u32,
+        in_words: u16,
+        out_words: u16,
+        response: u64,
+    }
+    let device = std::fs::File::options().read(true).write(true).open(path)?;
+    let mut response = [0_u32; 2];
+    let request = GetContext {
+        command: 0,
+        in_words: (size_of::<GetContext>() / 4) as u16,
+        out_words: response.len() as u16,
+        response: response.as_mut_ptr() as u64,
+    };
+    // SAFETY: the request is plain data, and the kernel writes no more than `out_words` to `response`.
+    let written = unsafe {
+        libc::write(device.as_raw_fd(), (&raw const request).cast(), size_of::<GetContext>())
+    };
+    sys::check(written as libc::c_long)?;
+    Ok(json!("ok"))
 }
 
 /// Allocates and touches memory, and keeps it.

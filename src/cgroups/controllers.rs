@@ -94,10 +94,11 @@ impl CgroupDir {
             self.check_usage(setting)?;
         }
         let refused = match self.write(&setting.file, &setting.value) {
-            Err(Errno::NOENT) => match &setting.if_missing {
+            // What is missing may be missing for one device alone.
+            Err(errno @ (Errno::NOENT | Errno::OPNOTSUPP)) => match &setting.if_missing {
                 IfMissing::Skip => Ok(()),
                 IfMissing::Write { file, value } => self.write(file, value),
-                IfMissing::Fail => Err(Errno::NOENT),
+                IfMissing::Fail => Err(errno),
             },
             written => written,
         };
@@ -161,6 +162,9 @@ impl CgroupDir {
                 error.hint("the kernel does not take this value")
             }
             Errno::NODEV | Errno::NXIO => error.hint("there is no such device"),
+            Errno::OPNOTSUPP if setting.file.ends_with("weight") => {
+                error.hint("nothing weighs this device's requests: give it the scheduler bfq, or enable it in io.cost.qos of the root cgroup")
+            }
             Errno::BUSY => error.hint("the cgroup's processes or children are in the way"),
             Errno::PERM | Errno::ACCESS | Errno::ROFS => {
                 error.hint("the cgroup belongs to somebody else, or is mounted read-only")

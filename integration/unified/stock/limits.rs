@@ -72,7 +72,14 @@ fn huge_pages_are_limited() {
     let container = hako.serve(&bundle);
     assert_eq!(bundle.cgroup_file("hugetlb.2MB.max"), "4194304");
     assert_eq!(bundle.cgroup_file("hugetlb.2MB.rsvd.max"), "4194304");
-    drop(container);
+    // mmap(2) itself fails, and not the first use of a page.
+    let map = |size: u64| {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        container.ask(&format!("syscall {} 0 {size} {access} {flags} -1 0", libc::SYS_mmap))
+    };
+    assert!(map(4 << 20)[0].is_number());
+    assert_eq!(map(2 << 20), [json!({ "errno": "ENOMEM" })]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 #[test]
 fn the_kernel_is_that_of_a_distribution() {
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap();
-    for needed in ["cpuset", "hugetlb"] {
+    for needed in ["cpuset", "hugetlb", "rdma"] {
         assert!(controllers.split_whitespace().any(|one| one == needed), "{controllers}");
     }
     assert!(Path::new("/proc/pressure/memory").exists(), "pressure information");

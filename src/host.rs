@@ -267,10 +267,7 @@ impl Host {
 
     /// Where resctrl is mounted, if it is.
     pub fn resctrl(&self) -> Option<&Path> {
-        let is_resctrl = |fs: rustix::fs::StatFs| fs.f_type == libc::RDTGROUP_SUPER_MAGIC;
-        let is_mounted = || statfs(resctrl::MOUNT_POINT).is_ok_and(is_resctrl);
-        let probe = || is_mounted().then(|| PathBuf::from(resctrl::MOUNT_POINT));
-        self.resctrl.get_or_init(probe).as_deref()
+        self.resctrl.get_or_init(resctrl::mounted).as_deref()
     }
 
     /// Whether privileges here are privileges over the machine.

@@ -7,7 +7,7 @@ mod tests;
 use crate::error::{Context, Error, Result};
 use crate::plan::{Compiler, ParentOp};
 use oci_spec::runtime::{Linux, LinuxIntelRdt};
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, StatFs};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +17,18 @@ use std::path::{Path, PathBuf};
 
 /// Where resctrl is mounted.
 pub const MOUNT_POINT: &str = "/sys/fs/resctrl";
+
+/// Where resctrl is mounted, if it is. A debug build takes the directory
+/// `HAKO_RESCTRL` in its place, so that tests need no such processor.
+pub fn mounted() -> Option<PathBuf> {
+    if cfg!(debug_assertions)
+        && let Some(stand_in) = std::env::var_os("HAKO_RESCTRL")
+    {
+        return Some(stand_in.into());
+    }
+    let is_resctrl = |fs: StatFs| fs.f_type == libc::RDTGROUP_SUPER_MAGIC;
+    rustix::fs::statfs(MOUNT_POINT).is_ok_and(is_resctrl).then(|| MOUNT_POINT.into())
+}
 
 /// A group of processes, and what it gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,15 +75,18 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) {
     let pointer = "/linux/intelRdt";
     check(rdt, pointer, compiler);
     let Some(hierarchy) = compiler.host.resctrl() else {
-        compiler.fault(
-            Error::new(format!("resctrl is not mounted at {MOUNT_POINT}")).at(pointer).hint(
-                "mount -t resctrl resctrl /sys/fs/resctrl; it takes a processor with Intel RDT, AMD QoS or Arm MPAM",
-            ),
-        );
+        compiler.fault(not_mounted().at(pointer));
         return;
     };
     let group = Group::new(rdt, hierarchy, &compiler.options.id);
     compiler.parent_at(pointer, ParentOp::JoinResctrl(group));
+}
+
+/// Why there are no groups.
+pub fn not_mounted() -> Error {
+    Error::new(format!("resctrl is not mounted at {MOUNT_POINT}")).hint(
+        "mount -t resctrl resctrl /sys/fs/resctrl; it takes a processor with Intel RDT, AMD QoS or Arm MPAM",
+    )
 }
 
 fn check(rdt: &LinuxIntelRdt, pointer: &str, compiler: &mut Compiler) {
@@ -81,27 +96,50 @@ fn check(rdt: &LinuxIntelRdt, pointer: &str, compiler: &mut Compiler) {
     if let Some(name) = rdt.clos_id().as_deref().filter(|name| !is_group_name(name)) {
         fault("closID", format!("{name:?} is no name of a group"));
     }
-    let line_break = |line: &str| line.contains(['\n', '\0']);
     for (field, line, prefix) in [
-        ("l3CacheSchema", rdt.l3_cache_schema(), None),
-        ("memBwSchema", rdt.mem_bw_schema(), Some("MB:")),
+        ("l3CacheSchema", rdt.l3_cache_schema(), ""),
+        ("memBwSchema", rdt.mem_bw_schema(), MEMORY_BANDWIDTH),
     ] {
-        let Some(line) = line else { continue };
-        if line_break(line) || prefix.is_some_and(|prefix| !line.starts_with(prefix)) {
-            fault(
-                field,
-                format!(
-                    "{line:?} is not one line{}",
-                    prefix.map_or(String::new(), |prefix| format!(" that starts with {prefix}"))
-                ),
-            );
+        if let Some(error) = line.as_ref().and_then(|line| check_line(line, prefix)) {
+            fault(field, error);
         }
     }
     for (index, line) in rdt.schemata().iter().flatten().enumerate() {
-        if line_break(line) {
-            fault(&format!("schemata/{index}"), format!("{line:?} is not one line"));
+        if let Some(error) = check_line(line, "") {
+            fault(&format!("schemata/{index}"), error);
         }
     }
+}
+
+/// What a line about memory bandwidth begins with.
+const MEMORY_BANDWIDTH: &str = "MB:";
+
+/// What is wrong with a line for `schemata`.
+fn check_line(line: &str, prefix: &str) -> Option<String> {
+    let what = format!("{line:?} is not one line");
+    match prefix {
+        _ if line.contains(['\n', '\0']) => Some(what),
+        "" => None,
+        prefix => (!line.starts_with(prefix)).then(|| format!("{what} that starts with {prefix}")),
+    }
+}
+
+/// The lines that the options of `update` ask for.
+///
+/// # Errors
+/// If one of them is no such line.
+pub fn schema_of_options(cache: Option<&str>, bandwidth: Option<&str>) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (option, line, prefix) in
+        [("--l3-cache-schema", cache, ""), ("--mem-bw-schema", bandwidth, MEMORY_BANDWIDTH)]
+    {
+        let Some(line) = line else { continue };
+        match check_line(line, prefix) {
+            Some(wrong) => return Err(Error::new(format!("{option}: {wrong}"))),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    Ok(lines)
 }
 
 /// `/` is the root group.
@@ -148,18 +186,25 @@ impl Group {
 
     /// How: puts a process, and what it will clone, into the group.
     pub fn join(&self, pid: i32) -> Result<()> {
-        self.make()?;
-        self.set(&self.schemata)?;
-        self.write(&self.directory.join("tasks"), &pid.to_string())?;
-        if let Some(monitor) = &self.monitor {
-            self.mkdir(monitor)?;
-            self.write(&monitor.join("tasks"), &pid.to_string())?;
+        let is_new = !self.directory.exists();
+        self.make(is_new)?;
+        let joined = self.set(&self.schemata).and_then(|()| self.take_in(pid));
+        if joined.is_err() && is_new {
+            // Nobody else would: there are few groups.
+            let _ = rustix::fs::rmdir(&self.directory);
         }
-        Ok(())
+        joined
     }
 
-    fn make(&self) -> Result<()> {
-        match (self.directory.exists(), self.owner) {
+    fn take_in(&self, pid: i32) -> Result<()> {
+        self.write(&self.directory.join("tasks"), &pid.to_string())?;
+        let Some(monitor) = &self.monitor else { return Ok(()) };
+        self.mkdir(monitor)?;
+        self.write(&monitor.join("tasks"), &pid.to_string())
+    }
+
+    fn make(&self, is_new: bool) -> Result<()> {
+        match (!is_new, self.owner) {
             (false, Owner::Other) => {
                 Err(Error::new(format!("there is no group {}", self.directory.display())).hint(
                     "make it before, or give it a schema: l3CacheSchema, memBwSchema or schemata",

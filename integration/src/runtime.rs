@@ -83,6 +83,16 @@ impl Runtime {
         world
     }
 
+    /// A debug build of hako that takes the directory `resctrl` of its scratch
+    /// directory for the file system of that name.
+    #[must_use]
+    pub fn with_resctrl() -> Self {
+        let mut world = Self::debug_build();
+        let directory = world.dir("resctrl").to_string_lossy().into_owned();
+        world.env.push(("HAKO_RESCTRL".to_owned(), directory));
+        world
+    }
+
     /// A debug build of hako that leaves out some of its defences, in the same way
     /// as a peer.
     #[must_use]

@@ -31,6 +31,7 @@ mod personality_numa;
 mod printed;
 mod privileges;
 mod process;
+mod resctrl;
 mod resources;
 mod scheduling;
 mod seccomp;

@@ -27,6 +27,7 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
         return Err(Error::new("container not running"));
     }
     let host = Host::probe()?;
+    let schema = plan_schema(args, &host)?;
     let cgroup = container.record.cgroup.open()?;
     let table = Table::new(&resources, &cgroup.current(), "");
     let mut faults = table.faults;
@@ -44,22 +45,25 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
         .map_err(|error| locate(error, args))?;
     update_unit(&container, &cgroup, &settings, devices.as_ref())?;
     devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices, false))?;
-    update_resctrl(&container, args, &host)
+    schema.map_or(Ok(()), |(lines, hierarchy)| update_resctrl(&container, &lines, hierarchy))
 }
 
-fn update_resctrl(container: &Container, args: &cli::Update, host: &Host) -> Result<()> {
-    let lines: Vec<String> =
-        [&args.l3_cache_schema, &args.mem_bw_schema].into_iter().flatten().cloned().collect();
+/// Lines for the container's group, and where groups are.
+fn plan_schema<'a>(args: &cli::Update, host: &'a Host) -> Result<Option<(Vec<String>, &'a Path)>> {
+    let (cache, bandwidth) = (args.l3_cache_schema.as_deref(), args.mem_bw_schema.as_deref());
+    let lines = resctrl::schema_of_options(cache, bandwidth)?;
     if lines.is_empty() || args.resources.is_some() {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(hierarchy) = host.resctrl() else {
-        return Err(Error::new(format!("resctrl is not mounted at {}", resctrl::MOUNT_POINT)));
-    };
+    let hierarchy = host.resctrl().ok_or_else(resctrl::not_mounted)?;
+    Ok(Some((lines, hierarchy)))
+}
+
+fn update_resctrl(container: &Container, lines: &[String], hierarchy: &Path) -> Result<()> {
     let mut record = container.record.clone();
     let pid = record.init.map_or(0, |init| init.pid);
     let group =
-        resctrl::Record::update(record.resctrl.as_ref(), &lines, hierarchy, &container.id, pid)?;
+        resctrl::Record::update(record.resctrl.as_ref(), lines, hierarchy, &container.id, pid)?;
     record.resctrl = Some(group);
     container.directory.save(&record)
 }

@@ -36,7 +36,7 @@ fn a_group_without_a_name_is_the_containers_own() {
     let group = stand.group(json!({"l3CacheSchema": "L3:0=f"}));
     let record = group.foresee();
     assert_eq!(record.made, [stand.0.path().join("web")]);
-    assert_eq!((group.make(), stand.0.path().join("web").is_dir()), (Ok(()), true));
+    assert_eq!((group.make(true), stand.0.path().join("web").is_dir()), (Ok(()), true));
     record.remove().unwrap();
     assert!(!stand.0.path().join("web").exists());
     assert_eq!(record.remove(), Ok(()), "what is gone is fine");
@@ -64,12 +64,12 @@ fn a_named_group_is_compared_and_never_removed() {
     let stand = Stand::new();
     let shared = stand.group(json!({"closID": "gold", "l3CacheSchema": "L3:1=fff;0=FFF"}));
     assert_eq!(shared.foresee().made, [] as [PathBuf; 0]);
-    shared.make().unwrap();
+    shared.make(true).unwrap();
     stand.populate("gold");
-    shared.make().unwrap();
+    shared.make(false).unwrap();
     for other in ["L3:0=ff", "L2:0=fff", "L3:2=fff"] {
         let group = stand.group(json!({"closID": "gold", "l3CacheSchema": other}));
-        let error = group.make().unwrap_err();
+        let error = group.make(false).unwrap_err();
         assert!(error.message.contains("another schema"), "{error}");
     }
 }
@@ -119,4 +119,58 @@ fn an_update_changes_the_group_or_makes_one() {
         (made.directory, stand.read("web/tasks").as_str()),
         (stand.0.path().join("web"), "12")
     );
+}
+
+#[test]
+fn another_process_of_the_container_joins_both_groups() {
+    let stand = Stand::new();
+    stand.populate("gold");
+    stand.populate("gold/mon_groups/web");
+    let group = stand.group(json!({"closID": "gold", "enableMonitoring": true}));
+    group.foresee().group().join(77).unwrap();
+    assert_eq!(stand.read("gold/tasks"), "77");
+    assert_eq!(stand.read("gold/mon_groups/web/tasks"), "77");
+    assert!(stand.read("gold/schemata").contains("L3:0=00fff"), "it was not written to");
+}
+
+#[test]
+fn a_group_for_monitoring_that_cannot_be_made_is_an_error() {
+    let stand = Stand::new();
+    stand.populate("gold");
+    std::fs::remove_dir(stand.0.path().join("gold/mon_groups")).unwrap();
+    std::fs::create_dir(stand.0.path().join("info")).unwrap();
+    let status = stand.0.path().join("info/last_cmd_status");
+    std::fs::write(status, "out of RMIDs\n").unwrap();
+    let group = stand.group(json!({"closID": "gold", "enableMonitoring": true}));
+    let error = group.join(12).unwrap_err();
+    assert!(error.message.contains("cannot make group"), "{error}");
+    assert_eq!(error.hint.as_deref(), Some("the kernel says: out of RMIDs"));
+}
+
+#[test]
+fn a_new_group_that_cannot_be_joined_goes_again() {
+    let stand = Stand::new();
+    for name in [json!({"closID": "new"}), json!({})] {
+        let mut rdt = name;
+        rdt["schemata"] = json!(["L3:0=f"]);
+        // Nobody makes the files in it here.
+        assert!(stand.group(rdt).join(12).unwrap_err().message.contains("schemata"));
+    }
+    for name in ["new", "web"] {
+        assert!(!stand.0.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn options_of_update_are_lines_too() {
+    let lines = schema_of_options(Some("L3:0=f"), Some("MB:0=10"));
+    assert_eq!(lines, Ok(vec!["L3:0=f".to_owned(), "MB:0=10".to_owned()]));
+    assert_eq!(schema_of_options(None, None), Ok(Vec::new()));
+    for (cache, bandwidth, option) in [
+        (Some("L3:0=f\nMB:0=1"), None, "--l3-cache-schema"),
+        (None, Some("0=10"), "--mem-bw-schema"),
+    ] {
+        let error = schema_of_options(cache, bandwidth).unwrap_err();
+        assert!(error.message.starts_with(option), "{error}");
+    }
 }

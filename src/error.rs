@@ -88,6 +88,14 @@ impl Error {
         self
     }
 
+    /// Forgets places below `pointer`: what is there was not asked for there.
+    #[must_use]
+    pub fn not_below(mut self, pointer: &str) -> Self {
+        self.pointer.take_if(|place| place.starts_with(pointer));
+        self.others = self.others.into_iter().map(|other| other.not_below(pointer)).collect();
+        self
+    }
+
     /// Sets the hint, unless a deeper place already knows better.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -98,9 +98,6 @@ pub fn create(
     args: &cli::Create,
     inherited: Inherited,
 ) -> Result<Created> {
-    if let Some(reason) = plan.needs_root {
-        return Err(reason);
-    }
     let owner = rustix::process::geteuid().as_raw();
     let console =
         args.channels.console_socket.as_deref().map(DescriptorSocket::connect).transpose()?;

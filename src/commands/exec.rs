@@ -5,11 +5,12 @@ use crate::cli;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::foreground::Foreground;
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::plan::{self, Options, Plan, Target};
 use crate::process::{self, Changes};
 use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent};
+use crate::state::Status;
 use crate::terminal::DescriptorSocket;
 use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +25,10 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
             .hint("hako resume it first; with --ignore-paused the program waits until then"));
     }
     let plan = compile(session, &container, pid, args)?;
+    if plan.maker == Maker::User && container.status() == Status::Created {
+        return Err(Error::new("cannot exec in a container that has not been started yet")
+            .hint("hako start it first: until then its init is hako, which nobody may look into, and without privilege that keeps you out of its namespaces"));
+    }
     create::check_terminal(plan.process.terminal, &args.channels, !args.detach)?;
     let console = connect(args.channels.console_socket.as_deref())?;
     let pidfd_socket = connect(args.channels.pidfd_socket.as_deref())?;
@@ -99,7 +104,8 @@ fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec)
                 |base, compiler| process::plan_changed(base, &changes, compiler),
                 &host,
                 &options,
-            )?
+            )
+            .map_err(|error| about_request(error, args))?
         }
         Some(file) => {
             let document = config::load_process(file)?;
@@ -117,7 +123,7 @@ fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec)
                 &host,
                 &options,
             );
-            described.map_err(|error| config::in_process_file(error, file))?
+            described.map_err(|error| about_request(error, args))?
         }
     };
     for warning in &plan.warnings {
@@ -127,13 +133,12 @@ fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec)
 }
 
 /// What the request asked for is not to be found in the container's config.json.
-fn about_request(mut error: Error, args: &cli::Exec) -> Error {
+fn about_request(error: Error, args: &cli::Exec) -> Error {
+    let changes_user = args.user.is_some() || !args.additional_gids.is_empty();
     match &args.process {
         Some(file) => config::in_process_file(error, file),
-        None => {
-            error.pointer.take_if(|pointer| pointer.starts_with("/process/args"));
-            error
-        }
+        None if changes_user => error.not_below("/process/args").not_below("/process/user"),
+        None => error.not_below("/process/args"),
     }
 }
 

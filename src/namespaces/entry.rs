@@ -98,6 +98,9 @@ pub struct Entry {
     /// It stays in the caller's groups.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_groups: bool,
+    /// The ids there are in the user namespace; none where hako does not know.
+    #[serde(default, skip_serializing_if = "IdMaps::is_empty")]
+    pub maps: IdMaps,
     /// The kernel denies setgroups(2) in the user namespace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub denies_setgroups: bool,
@@ -119,6 +122,7 @@ impl Entry {
             kinds: Kind::ALL.into_iter().filter(|kind| !clone.is_inherited(*kind)).collect(),
             user: user_inside(clone, maps, user),
             keep_groups: user.additional_gids.is_none(),
+            maps: maps.cloned().unwrap_or_default(),
             denies_setgroups: compiler.denies_setgroups,
             bridge: !compiler.host.owns(Kind::Pid),
         }

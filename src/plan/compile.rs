@@ -165,12 +165,7 @@ impl<'a> Compiler<'a> {
 /// # Errors
 /// All faults of the configuration at once, each with its JSON pointer.
 pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
-    let needs_root = spec.linux.as_ref().and_then(|linux| namespaces::needs_root(linux, host));
-    if needs_root.is_some() {
-        // The plan is root's, to be looked at.
-        let plan = compile(spec, &host.as_root(), options)?;
-        return Ok(Plan { needs_root, ..plan });
-    }
+    refuse_without_privilege(spec, host, options)?;
     let mut compiler = Compiler::new(host, options);
     check_version(&spec.oci_version, &mut compiler);
     let identity = plan_identity(spec, &mut compiler);
@@ -219,7 +214,6 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     compiler.finish(|made| Plan {
         identity,
         maker: host.maker(),
-        needs_root: None,
         controllers: wanted_controllers(host, &cgroup),
         cgroup,
         entry: namespaces::Entry::into(&clone, maps, &process, &made),
@@ -232,6 +226,18 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
         hooks,
         warnings: made.warnings,
     })
+}
+
+/// A user without privilege and without a user namespace can make nothing. What
+/// else is wrong is what root would be told.
+fn refuse_without_privilege(spec: &Spec, host: &Host, options: &Options) -> Result<()> {
+    let linux = spec.linux.as_ref();
+    let Some(reason) = linux.and_then(|linux| namespaces::needs_root(linux, host)) else {
+        return Ok(());
+    };
+    let more = compile(spec, &host.as_root(), options).err();
+    let more = more.iter().flat_map(Error::apart);
+    Error::all(std::iter::once(reason).chain(more).collect()).map_or(Ok(()), Err)
 }
 
 /// Accounting of all is wanted where there is a cgroup for it.
@@ -379,7 +385,7 @@ fn check_version(version: &str, compiler: &mut Compiler) {
 }
 
 /// A process cannot have an id that its user namespace does not map.
-fn check_ids_are_mapped(
+pub(super) fn check_ids_are_mapped(
     user: &process::User,
     maps: Option<&namespaces::IdMaps>,
     compiler: &mut Compiler,

@@ -1,6 +1,6 @@
 //! A container's record + a request -> the plan of another process in it.
 
-use super::compile::{Compiler, Options, plan_start};
+use super::compile::{Compiler, Options, check_ids_are_mapped, plan_start};
 use super::{ChildOp, Identity, ParentOp, Plan};
 use crate::cgroups;
 use crate::error::Result;
@@ -47,6 +47,7 @@ pub fn compile_exec(
     compiler.runtime_is_stronger = compiler.user_namespace && !container.entry.bridge;
     let mut process = request(&container.process, &mut compiler);
     namespaces::plan_groups(&mut process.user, &mut compiler);
+    check_ids_are_mapped(&process.user, Some(&container.entry.maps), &mut compiler);
     container.entry.plan_bridge(&process, &mut compiler);
     let (initial, last) = &process.exec_cpu_affinity;
 
@@ -76,7 +77,6 @@ pub fn compile_exec(
     compiler.finish(|made| Plan {
         identity: container.identity.clone(),
         maker: host.maker(),
-        needs_root: None,
         cgroup: container.cgroup.clone(),
         controllers: Vec::new(),
         entry: container.entry.clone(),

@@ -52,9 +52,6 @@ pub struct Plan {
     pub identity: Identity,
     /// Who makes it.
     pub maker: Maker,
-    /// Why only root could make it, where that is not who does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub needs_root: Option<Error>,
     /// Where the container's processes are placed.
     pub cgroup: Placement,
     /// Controllers that are enabled for it if possible.

@@ -24,9 +24,6 @@ impl fmt::Display for Plan {
         if self.maker != Maker::Root {
             writeln!(f, "  rootless    {}", self.maker)?;
         }
-        if let Some(reason) = &self.needs_root {
-            writeln!(f, "  as root     {reason}")?;
-        }
         if !self.bridge.is_empty() {
             writeln!(f, "process in between, which clones init")?;
             print_steps(f, &self.bridge, |_| None)?;

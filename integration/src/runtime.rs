@@ -4,10 +4,12 @@ use crate::binaries;
 use crate::bundle::Bundle;
 use crate::command::{Command, Running};
 use crate::container::{Container, Made};
+use crate::holder::Holder;
 use crate::host::{cgroup_dir, enter_private_mounts, is_peer, unify_cgroups};
 use crate::leftovers::{Traces, processes_using, sweep_cgroup};
 use crate::output::Output;
 use crate::scratch::Scratch;
+use crate::user::User;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,10 @@ pub struct Runtime {
     systemd: bool,
     /// For every command, also after the shell code of [`Command::before`].
     env: Vec<(String, String)>,
+    /// Who runs it, unless it is root.
+    user: Option<User>,
+    /// Where the user is root, unless that is nowhere.
+    holder: Option<Holder>,
     /// May do harm and leave things behind: they are removed without a word.
     victim: bool,
 }
@@ -59,8 +65,82 @@ impl Runtime {
             counter: AtomicU32::new(0),
             systemd: false,
             env: Vec::new(),
+            user: None,
+            holder: None,
             victim: false,
         }
+    }
+
+    /// The same for an ordinary user with further ids (subuid(5)): every command
+    /// is theirs, with the state where it is by default.
+    #[must_use]
+    pub fn as_user() -> Self {
+        Self::new().of(|scratch| User::made_up(scratch, true))
+    }
+
+    /// The same for a user who has no id but their own.
+    #[must_use]
+    pub fn as_lone_user() -> Self {
+        Self::new().of(|scratch| User::made_up(scratch, false))
+    }
+
+    /// The same for the guest's user, who has a session of systemd's.
+    #[must_use]
+    pub fn as_session_user() -> Self {
+        Self::new().of(User::in_session)
+    }
+
+    /// The same for a user who is root of a user namespace, as rootless engines
+    /// are, and of further ones: `--mount`, `--net`, as for unshare(1).
+    #[must_use]
+    pub fn as_namespace_root(kinds: &[&str]) -> Self {
+        let mut runtime = Self::as_user();
+        runtime.holder = Some(Holder::new(runtime.user(), kinds));
+        runtime
+    }
+
+    /// Where the user is root.
+    ///
+    /// # Panics
+    /// When that is nowhere.
+    #[must_use]
+    pub fn holder(&self) -> &Holder {
+        self.holder.as_ref().expect("a runtime of a namespace's root")
+    }
+
+    fn of(mut self, user: impl Fn(&Scratch) -> User) -> Self {
+        let user = user(&self.scratch);
+        // The workspace may be where the user cannot go.
+        let program = self.file("bin/hako", "");
+        self.scratch.bind(&self.program, &program, false);
+        self.root = user.state_root();
+        self.env = user.environment();
+        (self.program, self.user) = (program, Some(user));
+        self
+    }
+
+    /// The same with a cgroup that is delegated to the user: they are in one below
+    /// it, next to which their containers may be.
+    #[must_use]
+    pub fn with_delegated_cgroup(mut self) -> Self {
+        let cgroup = cgroup_dir(&self.name);
+        self.user.as_mut().expect("a runtime of a user's").delegate(&cgroup);
+        self
+    }
+
+    /// The cgroup below which its containers are.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        &self.name
+    }
+
+    /// The user who runs it.
+    ///
+    /// # Panics
+    /// When that is root.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        self.user.as_ref().expect("a runtime of a user's")
     }
 
     /// Another runtime in such a world, to see an attack succeed: it sees all
@@ -131,7 +211,11 @@ impl Runtime {
             true => format!("system.slice:test:{id}"),
             false => format!("/{}/{id}", self.name),
         };
-        Bundle::new(dir, &id, &cgroup)
+        let mut bundle = Bundle::new(dir, &id, &cgroup);
+        if let Some(user) = &self.user {
+            user.adapt(&mut bundle, self.holder.is_none());
+        }
+        bundle
     }
 
     fn next(&self) -> u32 {
@@ -195,15 +279,27 @@ impl Runtime {
     #[must_use]
     pub fn bare(&self) -> Command {
         let files = self.scratch.path().join(format!("io/{}", self.next()));
-        let command = Command::new(&self.program, &files);
+        let prefix = self.holder.as_ref().map(Holder::words);
+        let command = match prefix.or(self.user.as_ref().map(User::words)) {
+            None => Command::new(&self.program, &files),
+            Some((program, words)) => {
+                Command::new(program.as_ref(), &files).args(words).arg(&self.program)
+            }
+        };
         self.env.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
-    /// A command in this world: `--root ROOT` and then these words.
+    /// A command in this world: `--root ROOT` and then these words. A user has
+    /// such a directory anyway.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
         let manager = self.systemd.then_some("--systemd-cgroup");
-        self.bare().arg("--root").arg(&self.root).args(manager).args(words)
+        let command = self.bare();
+        let command = match &self.user {
+            None => command.arg("--root").arg(&self.root),
+            Some(_) => command,
+        };
+        command.args(manager).args(words)
     }
 
     /// Writes the bundle's config.json and prepares `verb --bundle DIR ID`,
@@ -211,6 +307,9 @@ impl Runtime {
     #[must_use]
     pub fn on_bundle(&self, words: &[&str], bundle: &Bundle) -> Command {
         bundle.save();
+        if let Some(user) = &self.user {
+            user.own(&bundle.dir().join("config.json"));
+        }
         self.command(words).arg("--bundle").arg(bundle.dir()).last(bundle.id())
     }
 
@@ -328,12 +427,14 @@ impl Drop for Runtime {
         if self.victim {
             return sweep_cgroup(&self.name);
         }
+        self.user.iter().for_each(User::leave_cgroup);
         let cgroups: Vec<_> = fs::read_dir(&parent).into_iter().flatten().flatten().collect();
         let cgroups = cgroups.iter().filter(|entry| entry.path().is_dir());
         let cgroups: Vec<String> =
             cgroups.map(|entry| format!("cgroup {}", entry.path().display())).collect();
         let processes = processes_using(self.scratch.path());
         let mounts = self.scratch.foreign_mounts();
+        let foreign: Vec<String> = self.user.iter().flat_map(User::foreign_places).collect();
         sweep_cgroup(&self.name);
         if std::thread::panicking() {
             return;
@@ -341,5 +442,6 @@ impl Drop for Runtime {
         assert!(cgroups.is_empty(), "cgroups are left: {cgroups:?}");
         assert!(processes.is_empty(), "processes are left: {processes:?}");
         assert!(mounts.is_empty(), "mounts are left: {mounts:?}");
+        assert!(foreign.is_empty(), "there are files of others: {foreign:?}");
     }
 }

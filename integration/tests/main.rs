@@ -33,6 +33,7 @@ mod privileges;
 mod process;
 mod resctrl;
 mod resources;
+mod rootless;
 mod scheduling;
 mod seccomp;
 mod seccomp_agent;

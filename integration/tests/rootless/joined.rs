@@ -1,0 +1,165 @@
+//! Root of a user namespace that somebody else has made: podman's own, that of a
+//! pod, rootless docker's. Nothing there needs a capability outside of it.
+
+use super::plan::check;
+use hako_integration::{Bundle, Exit, Holder, Runtime, Terminal, json, mount_at};
+
+/// What podman asks for: no user namespace, since podman is in one, and a network
+/// namespace by its path.
+fn like_podman(hako: &Runtime, network: &Holder) -> Bundle {
+    let mut bundle = hako.bundle();
+    bundle.namespace("network", Some(&network.path("net")));
+    bundle
+}
+
+#[test]
+fn podmans_own_namespace_with_a_network_by_path() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let mut bundle = like_podman(&hako, &network);
+    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [7] }));
+    bundle.set("/linux/sysctl", json!({ "net.ipv4.ping_group_range": "0 0" }));
+    let seen = hako
+        .ask(&bundle, "report -- read /proc/sys/net/ipv4/ping_group_range -- ls /sys/class/net");
+    assert_eq!(seen[0]["namespaces"]["net"], network.namespace("net"));
+    assert_eq!(seen[0]["uid_map"][0], json!([0, hako.user().uid(), 1]));
+    assert_eq!((&seen[0]["uid"]["real"], &seen[0]["groups"]), (&json!(1000), &json!([7])));
+    assert_eq!(seen[1], "0\t0\n");
+    assert_eq!(seen[2], json!(["lo"]));
+    assert_eq!(mount_at(&seen[0], "/dev/null")["type"], mount_at(&seen[0], "/dev/zero")["type"]);
+}
+
+#[test]
+fn all_commands_of_a_namespaces_root() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let container = hako.create(&like_podman(&hako, &network));
+    assert_eq!(container.status(), "created");
+    // In its user namespace, its root may look into everything.
+    let seen = &container.exec_and_ask(&["--user", "5:6"], "report")[0];
+    assert_eq!(
+        (&seen["uid"]["real"], &seen["namespaces"]["net"]),
+        (&json!(5), &network.namespace("net"))
+    );
+    container.start();
+    assert_eq!(container.wait(), Exit::Code(0));
+    container.delete();
+    let container = hako.serve(&like_podman(&hako, &network));
+    let init = &container.ask("report")[0];
+    let seen = &container.exec_and_ask(&[], "report")[0];
+    assert_eq!(seen["namespaces"], init["namespaces"]);
+    let mut terminal = Terminal::open();
+    let exec = container.exec(&["--tty"], "tty -- print done").on_terminal(&terminal).spawn();
+    let text = terminal.read_until("done");
+    assert!(exec.finish().code == Some(0) && text.contains("\"tty\":true"), "{text}");
+    container.kill("KILL");
+    assert_eq!(container.wait(), Exit::Signal(9));
+}
+
+/// dockerd in rootlesskit's namespaces: every container has its own network.
+#[test]
+fn rootless_dockers_namespaces() {
+    let hako = Runtime::as_namespace_root(&["--mount", "--net"]);
+    let mut bundle = hako.bundle();
+    let rules = json!([{ "allow": false, "access": "rwm" }]);
+    bundle.set("/linux/resources/devices", rules);
+    let seen = hako.ask(&bundle, "report -- ls /sys/class/net");
+    assert_eq!(seen[1], json!(["lo"]));
+    assert_eq!(mount_at(&seen[0], "/sys")["type"], "sysfs");
+    assert_eq!(mount_at(&seen[0], "/sys/fs/cgroup")["type"], "cgroup2");
+    assert_eq!(seen[0]["uid_map"][1][1], hako.user().first_subordinate());
+    // And with the engine's network.
+    bundle.without_namespace("network");
+    let seen = hako.ask(&bundle, "ls /sys/class/net");
+    assert_eq!(seen[0], json!(["lo"]));
+}
+
+/// A pod whose members share a user namespace below the engine's: the first
+/// container has made it, the others join by its process.
+#[test]
+fn a_pod_with_a_user_namespace_of_its_own() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let mut bundle = hako.bundle();
+    bundle.user_namespace(hako.user().first_subordinate());
+    let maps = json!([{ "containerID": 0, "hostID": 1, "size": 1000 }]);
+    bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps.clone());
+    let infra = hako.serve(&bundle);
+    let first = &infra.ask("report")[0];
+    assert_eq!(first["uid_map"], json!([[0, 1, 1000]]));
+    let mut member = hako.bundle();
+    member.user_namespace(hako.user().first_subordinate());
+    member.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    for (kind, file) in [("user", "user"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+        member.namespace(kind, Some(&format!("/proc/{}/ns/{file}", infra.pid())));
+    }
+    member.remove("/hostname");
+    member.set("/process/user/uid", 7);
+    let container = hako.serve(&member);
+    let seen = &container.ask("report")[0];
+    for file in ["user", "net", "ipc", "uts"] {
+        assert_eq!(seen["namespaces"][file], first["namespaces"][file], "{file}");
+    }
+    for file in ["pid", "mnt", "cgroup"] {
+        assert_ne!(seen["namespaces"][file], first["namespaces"][file], "{file}");
+    }
+    assert_eq!((&seen["pid"], &seen["uid"]["real"]), (&json!(1), &json!(7)));
+    assert_eq!(seen["names"]["hostname"], first["names"]["hostname"]);
+    let executed = &container.exec_and_ask(&[], "report")[0];
+    assert_eq!(executed["namespaces"], seen["namespaces"]);
+    assert_eq!(executed["uid"]["real"], 7);
+}
+
+/// The user themself, who is root nowhere yet, joins what is theirs: by a process
+/// in between, since nobody without privilege comes back from a namespace.
+#[test]
+fn a_user_joins_namespaces_of_their_own() {
+    let hako = Runtime::as_user();
+    let holder = Holder::new(hako.user(), &["--net", "--ipc"]);
+    let mut bundle = hako.bundle();
+    bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    bundle.namespace("user", Some(&holder.path("user")));
+    bundle.namespace("network", Some(&holder.path("net")));
+    bundle.namespace("ipc", Some(&holder.path("ipc")));
+    bundle.set("/process/user", json!({ "uid": 3, "gid": 4 }));
+    let plan = hako.on_bundle(&["explain"], &bundle).output().ok();
+    assert!(plan.stdout.contains("process in between, which clones init"), "{plan}");
+    let container = hako.serve(&bundle);
+    let seen = &container.ask("report")[0];
+    for file in ["user", "net", "ipc"] {
+        assert_eq!(seen["namespaces"][file], holder.namespace(file), "{file}");
+    }
+    assert_eq!((&seen["pid"], &seen["uid"]["real"]), (&json!(1), &json!(3)));
+    let executed = &container.exec_and_ask(&["--user", "9"], "report")[0];
+    assert_eq!(executed["namespaces"], seen["namespaces"]);
+    assert_eq!(executed["uid"]["real"], 9);
+    container.kill("KILL");
+    assert_eq!(container.wait(), Exit::Signal(9));
+}
+
+/// The pid namespace of another container, as `docker run --pid=container:X` has it.
+#[test]
+fn a_pid_namespace_is_joined() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let first = hako.serve(&hako.bundle());
+    let mut bundle = hako.bundle();
+    bundle.namespace("pid", Some(&format!("/proc/{}/ns/pid", first.pid())));
+    let seen = hako.inspect(&bundle);
+    assert_eq!(seen["namespaces"]["pid"], first.ask("report")[0]["namespaces"]["pid"]);
+    assert_ne!(seen["pid"], 1);
+}
+
+#[test]
+fn nothing_forbidden_is_tried() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    check(&hako, &like_podman(&hako, &network));
+    let hako = Runtime::as_namespace_root(&["--mount", "--net"]);
+    check(&hako, &hako.bundle());
+    let hako = Runtime::as_user();
+    let holder = Holder::new(hako.user(), &["--net"]);
+    let mut bundle = hako.bundle();
+    bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    bundle.namespace("user", Some(&holder.path("user")));
+    bundle.namespace("network", Some(&holder.path("net")));
+    check(&hako, &bundle);
+}

@@ -1,0 +1,208 @@
+//! What an ordinary user's container is like inside.
+
+use super::specified;
+use hako_integration::{Runtime, User, each, in_set, json, mount_at};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+#[test]
+fn what_spec_writes_runs_with_all_ids() {
+    let hako = Runtime::as_user();
+    let seen = hako.inspect(&specified(&hako));
+    let (uid, first) = (hako.user().uid(), hako.user().first_subordinate());
+    let map = json!([[0, uid, 1], [1, first, User::SUBORDINATES]]);
+    assert_eq!((&seen["uid_map"], &seen["gid_map"]), (&map, &map));
+    assert_eq!(seen["setgroups"], "allow");
+    assert_eq!(seen["uid"], json!({ "real": 0, "effective": 0, "saved": 0 }));
+    assert_eq!(seen["pid"], 1);
+}
+
+#[test]
+fn one_id_is_enough_and_its_meaning_is_told() {
+    let hako = Runtime::as_lone_user();
+    let bundle = hako.bundle();
+    let output = hako.command(&["spec", "--rootless"]).current_dir(bundle.dir()).output().ok();
+    for words in
+        ["one user, root, which is hako-user outside", "supplementary groups cannot", "/etc/subuid"]
+    {
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    }
+    fs::remove_file(bundle.dir().join("config.json")).unwrap();
+    let bundle = specified(&hako);
+    let seen = hako.inspect(&bundle);
+    let map = json!([[0, hako.user().uid(), 1]]);
+    assert_eq!((&seen["uid_map"], &seen["gid_map"]), (&map, &map));
+    assert_eq!(seen["setgroups"], "deny");
+    // What it means: nobody else can be had.
+    let mut bundle = bundle;
+    bundle.install_busybox();
+    bundle.capabilities(&["CAP_SETUID", "CAP_SETGID"]);
+    let seen = hako.ask(&bundle, "run-as 1 /bin/busybox true -- run-as 0 /bin/busybox true");
+    assert_eq!(seen[0], json!({ "errno": "EINVAL" }));
+    assert_eq!(seen[1]["code"], 0);
+}
+
+#[test]
+fn supplementary_groups_are_set_where_they_may_be() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 10] }));
+    let seen = hako.inspect(&bundle);
+    assert_eq!(seen["groups"], json!([5, 10]));
+    assert_eq!((&seen["uid"]["real"], &seen["gid"]["real"]), (&json!(1000), &json!(1001)));
+
+    let hako = Runtime::as_lone_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/process/user/additionalGids", json!([0]));
+    hako.refuses(&bundle, "/process/user/additionalGids").fails("the kernel denies it");
+}
+
+/// Files belong to whom the mapping says, on both sides.
+#[test]
+fn files_are_the_users_outside() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/root/readonly", false).capabilities(&["CAP_CHOWN", "CAP_FOWNER"]);
+    let chain = "write /made x -- write /given x -- chown /given 33 44 -- stat /given";
+    let seen = hako.ask(&bundle, chain);
+    assert_eq!((&seen[3]["uid"], &seen[3]["gid"]), (&json!(33), &json!(44)));
+    let owner = |name: &str| {
+        let metadata = fs::metadata(bundle.rootfs(name)).unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    let (uid, first) = (hako.user().uid(), hako.user().first_subordinate());
+    assert_eq!(owner("/made"), (uid, uid));
+    assert_eq!(owner("/given"), (first + 32, first + 43));
+    assert_eq!(hako.user().foreign_files(bundle.dir()), [""; 0]);
+}
+
+#[test]
+fn devices_are_the_hosts_and_work() {
+    for world in [Runtime::as_user, Runtime::as_lone_user] {
+        let hako = world();
+        let chain = "write /dev/null x -- open /dev/zero read -- open /dev/full read \
+                     -- open /dev/urandom read -- stat /dev/null -- mknod /dev/own c 1 3 -- report";
+        let mut bundle = hako.bundle();
+        bundle.capabilities(&["CAP_MKNOD"]);
+        let seen = hako.ask(&bundle, chain);
+        assert_eq!(seen[..4], ["ok", "ok", "ok", "ok"]);
+        assert_eq!((&seen[4]["major"], &seen[4]["minor"]), (&json!(1), &json!(3)));
+        assert_eq!(seen[5], json!({ "errno": "EPERM" }));
+        for device in ["null", "zero", "full", "random", "urandom", "tty"] {
+            let mount = mount_at(&seen[6], &format!("/dev/{device}"));
+            assert_ne!(mount["type"], "tmpfs", "{device} is bound");
+        }
+    }
+}
+
+#[test]
+fn rules_about_devices_are_told_not_to_be_enforced() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    let rules = json!([{ "allow": false, "access": "rwm" },
+                       { "allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm" }]);
+    bundle.set("/linux/resources/devices", rules);
+    let output = hako.run(&bundle).ok();
+    assert!(output.stderr.contains("linux.resources.devices: not enforced"), "{output}");
+}
+
+/// The kernel gives a new sysfs only to whom the network belongs.
+#[test]
+fn sysfs_is_mounted_or_bound_as_the_network_allows() {
+    let hako = Runtime::as_user();
+    let own = hako.ask(&hako.bundle(), "ls /sys/class/net -- open /sys/x create,write -- report");
+    assert_eq!(own[0], json!(["lo"]));
+    assert_eq!(own[1], json!({ "errno": "EROFS" }));
+    let mut bundle = hako.bundle();
+    bundle.without_namespace("network");
+    let host = hako.ask(&bundle, "ls /sys/class/net -- open /sys/x create,write -- report");
+    let mut interfaces: Vec<_> = fs::read_dir("/sys/class/net")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    interfaces.sort();
+    assert_eq!(host[0], json!(interfaces));
+    assert_eq!(host[1], json!({ "errno": "EROFS" }));
+    for seen in [&own[2], &host[2]] {
+        let mount = mount_at(seen, "/sys");
+        assert_eq!(mount["type"], "sysfs");
+        assert!(in_set(&mount["options"], "ro"), "{mount}");
+    }
+}
+
+#[test]
+fn cgroups_are_seen_as_the_namespace_allows() {
+    let hako = Runtime::as_user();
+    let seen = hako.ask(&hako.bundle(), "report -- open /sys/fs/cgroup/x create,write");
+    assert_eq!(mount_at(&seen[0], "/sys/fs/cgroup")["type"], "cgroup2");
+    assert!(seen[0]["cgroup"].as_str().unwrap().ends_with("0::/"), "{}", seen[0]["cgroup"]);
+    assert_eq!(seen[1], json!({ "errno": "EROFS" }));
+    // Without a cgroup namespace it is the host's, read-only whatever is asked for.
+    let mut bundle = hako.bundle();
+    bundle.without_namespace("cgroup");
+    bundle.set("/mounts/6/options", ["rw", "nosuid"]);
+    let seen = hako.ask(&bundle, "open /sys/fs/cgroup/x create,write -- ls /sys/fs/cgroup");
+    assert_eq!(seen[0], json!({ "errno": "EROFS" }));
+    assert!(in_set(&seen[1], "cgroup.procs"), "{}", seen[1]);
+}
+
+/// All eight kinds belong to the user.
+#[test]
+fn every_namespace_can_be_had() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.namespace("time", None).set("/linux/timeOffsets/boottime/secs", 1_000_000);
+    bundle
+        .set("/linux/sysctl", json!({ "kernel.shm_rmid_forced": "1", "net.ipv4.ip_forward": "1" }));
+    let seen = hako.ask(
+        &bundle,
+        "report -- read /proc/sys/net/ipv4/ip_forward -- read /proc/sys/kernel/shm_rmid_forced",
+    );
+    for file in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"] {
+        let outside = fs::read_link(format!("/proc/thread-self/ns/{file}")).unwrap();
+        assert_ne!(seen[0]["namespaces"][file], json!(outside), "{file}");
+    }
+    assert_eq!(seen[0]["names"]["hostname"], "hako-test");
+    assert_eq!(seen[1..], ["1\n", "1\n"]);
+    assert!(seen[0]["clocks"]["boottime"].as_f64().unwrap() > 1_000_000.0, "{}", seen[0]["clocks"]);
+}
+
+#[test]
+fn an_overlay_is_the_users() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/root/readonly", false).inspector("write /new x -- write /bin/inspector y");
+    let changes = hako.dir("home/changes");
+    hako.user().own(&changes);
+    let command = hako.on_bundle(&["run"], &bundle).arg(format!("--overlay={}", changes.display()));
+    let output = hako.finish(command, &bundle).ok();
+    assert_eq!(output.values()[0], "ok");
+    assert!(!bundle.rootfs("/new").exists());
+    assert_eq!(hako.user().foreign_files(&changes), [""; 0]);
+}
+
+/// `auto` is what `true` is to a user; `false` insists on what only root has.
+#[test]
+fn the_option_rootless() {
+    let hako = Runtime::as_user();
+    let bundle = hako.bundle();
+    each(["--rootless=true", "--rootless=auto", "--rootless"], |option| {
+        let output = hako.finish(hako.on_bundle(&[option, "run"], &bundle), &bundle).ok();
+        assert_eq!(output.json()["pid"], 1);
+    });
+    hako.finish(hako.on_bundle(&["--rootless=false", "run"], &bundle), &bundle).fails("cgroup");
+}
+
+/// Hooks run as the user, who gets the state on stdin.
+#[test]
+fn hooks_are_the_users() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    let file = hako.user().home().join("hook");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("{{ id -u; cat; }} >{}", file.display())] }]);
+    bundle.set("/hooks/createRuntime", hook);
+    let _ = hako.inspect(&bundle);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with(&format!("{}\n", hako.user().uid())), "{text}");
+    assert!(text.contains(bundle.id()), "{text}");
+}

@@ -194,6 +194,10 @@ fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
             error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
         }
         rustix::io::Errno::OPNOTSUPP => cgroups::explain_type(&plan.cgroup),
+        rustix::io::Errno::ACCESS => error.hint(format!(
+            "a process may be put into {} by its owner only from the cgroups that were delegated with it: call hako from there",
+            plan.cgroup
+        )),
         _ => error,
     }
 }

@@ -5,6 +5,7 @@
 mod effects;
 mod limits;
 mod placing;
+mod rootless;
 mod stock;
 mod systemd;
 mod world;

@@ -2,13 +2,13 @@
 
 use super::controllers::explain_type;
 use super::oom::Slice;
-use super::systemd::Scope;
+use super::systemd::{Scope, Unit};
 use super::{Driver, Placement};
 use crate::error::{Context, Error, Result};
 use rustix::fs::{Access, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The container's cgroup.
@@ -79,6 +79,14 @@ impl Record {
             Err(Errno::OPNOTSUPP) => Err(explain_type(&self.placement)),
             written => written.os(|| "cannot move init into its cgroup"),
         }
+    }
+
+    /// Has systemd move a process into the container's unit, to where `cgroup` is.
+    pub fn attach(&self, unit: &Unit, cgroup: &CgroupDir, pid: i32) -> Result<()> {
+        let link = format!("/proc/self/fd/{}", cgroup.as_fd().as_raw_fd());
+        let place = std::fs::read_link(link).os(|| "cannot look up the cgroup")?;
+        let below = place.strip_prefix(self.placement.directory()).unwrap_or(Path::new(""));
+        unit.attach(pid, &self.placement.path, below)
     }
 
     fn refuse_existing(&self) -> Error {

@@ -48,6 +48,7 @@ pub fn compile_exec(
     let mut process = request(&container.process, &mut compiler);
     namespaces::plan_groups(&mut process.user, &mut compiler);
     check_ids_are_mapped(&process.user, Some(&container.entry.maps), &mut compiler);
+    cgroups::systemd::plan_attachment(&container.cgroup, &mut compiler);
     container.entry.plan_bridge(&process, &mut compiler);
     let (initial, last) = &process.exec_cpu_affinity;
 

@@ -85,7 +85,8 @@ impl Plan {
 
     /// Whether init begins in its cgroup, and is not moved there.
     pub fn clones_into_cgroup(&self) -> bool {
-        !self.parent.iter().any(|step| step.op == ParentOp::EnterCgroup)
+        let is_late = |op: &ParentOp| matches!(op, ParentOp::EnterCgroup | ParentOp::Attach(_));
+        !self.parent.iter().any(|step| is_late(&step.op))
     }
 
     /// Controllers without which limits could not be set.
@@ -161,6 +162,8 @@ pub enum ParentOp {
     MakeScope(systemd::Scope),
     /// Move init into its cgroup.
     EnterCgroup,
+    /// Have systemd move the process into the container's unit.
+    Attach(systemd::Unit),
     /// Write uid_map and gid_map of the child's user namespace.
     MapIds(namespaces::Mapping),
     /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).

@@ -122,6 +122,7 @@ impl fmt::Display for ParentOp {
             ParentOp::Receive(message) => write!(f, "<- {message}"),
             ParentOp::MakeScope(scope) => scope.fmt(f),
             ParentOp::EnterCgroup => f.write_str("move init into its cgroup"),
+            ParentOp::Attach(unit) => write!(f, "have systemd move it into {}", unit.name),
             ParentOp::MapIds(mapping) => mapping.fmt(f),
             ParentOp::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
             ParentOp::Rlimits(limits) => {

@@ -106,6 +106,7 @@ impl Parent<'_> {
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
             ParentOp::MakeScope(scope) => self.make_scope(scope),
             ParentOp::EnterCgroup => self.placed.take_in(self.cgroup()?, pid),
+            ParentOp::Attach(unit) => self.placed.attach(unit, self.cgroup()?, pid),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
                 &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),

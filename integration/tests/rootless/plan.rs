@@ -1,13 +1,16 @@
 //! Nothing is tried that an ordinary user may not do.
 
-use hako_integration::{Bundle, Command, Runtime};
+use hako_integration::{Bundle, Command, Runtime, wait_until};
 use std::fs;
 use std::path::Path;
 
 /// Lets strace, as root, write down which system calls of this command failed.
-/// It ends with the last process, so not before a container.
 fn traced(command: Command, file: &Path) -> Command {
-    let trace = format!("exec strace -D -f -qq -Z -o {} \"$0\" \"$@\"", file.display());
+    trace_by("strace", command, file)
+}
+
+fn trace_by(strace: &str, command: Command, file: &Path) -> Command {
+    let trace = format!("exec {strace} -f -q -Z -o {} \"$0\" \"$@\"", file.display());
     command.before(&trace).timeout(std::time::Duration::from_secs(60))
 }
 
@@ -65,7 +68,9 @@ fn no_command_tries_anything_forbidden() {
     let mut served = bundle.clone();
     served.inspector("sleep 1000");
     let init = hako.scratch().join("trace-of-init");
-    let container = hako.make(traced(hako.on_bundle(&["create"], &served), &init), &served);
+    // Beside it, so that create ends before the container does.
+    let create = trace_by("strace -D", hako.on_bundle(&["create"], &served), &init);
+    let container = hako.make(create, &served);
     for words in [
         &["start"][..],
         &["state"],
@@ -87,6 +92,9 @@ fn no_command_tries_anything_forbidden() {
     judge("list");
     let _ = container.command(&["kill"]).arg("KILL").output().ok();
     let _ = container.wait();
+    wait_until("the end of the trace", || {
+        fs::read_to_string(&init).unwrap().contains("+++ killed by SIGKILL +++")
+    });
     let tried = refused(&init);
     assert!(tried.is_empty(), "create and init: {tried:#?}");
     let _ = traced(container.command(&["delete"]), &file).output().ok();

@@ -131,6 +131,18 @@ impl Manager {
         self.call_for_job("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
     }
 
+    /// Moves a process into the cgroup `below` that of a unit, an absolute path.
+    /// systemd may do so where the process's owner may not.
+    pub fn attach(&mut self, unit: &str, below: &str, pid: u32) -> Result<()> {
+        self.bus.start_exchange();
+        let mut body = Writer::default();
+        body.text(unit);
+        body.text(below);
+        body.array(4, |body| body.uint32(pid));
+        self.call("AttachProcessesToUnit", "ssau", body)?;
+        Ok(())
+    }
+
     /// Stops a unit, and waits until it has. One that is gone is fine.
     pub fn stop(&mut self, unit: &str) -> Result<()> {
         self.bus.start_exchange();

@@ -16,7 +16,7 @@ mod wire;
 
 pub use address::Instance;
 pub use annotation::PREFIX as PROPERTY_ANNOTATION;
-pub use plan::plan;
+pub use plan::{plan, plan_attachment};
 pub use scope::{Facts, Scope};
 pub use unit::Unit;
 pub use value::{Property, Value};

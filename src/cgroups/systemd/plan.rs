@@ -54,6 +54,18 @@ pub fn plan(spec: &Spec, linux: &Linux, hierarchy: PathBuf, compiler: &mut Compi
     Placement { hierarchy, path, driver: Driver::Systemd(unit) }
 }
 
+/// A further process of a container. The user's systemd puts it into the unit:
+/// a login shell, from which the user may call hako, is outside of that
+/// systemd's cgroup, and only root may move a process in from there.
+pub fn plan_attachment(placement: &Placement, compiler: &mut Compiler) {
+    let Driver::Systemd(unit) = &placement.driver else { return };
+    if unit.instance == Instance::User {
+        compiler.parent(ParentOp::Attach(unit.clone()));
+        compiler.parent(ParentOp::Send(Message::Placed));
+        compiler.child(ChildOp::Receive(Message::Placed));
+    }
+}
+
 /// Limits are written to files as well: systemd rounds some of them, and must
 /// know the others, or it would undo them.
 fn limits(linux: &Linux) -> Vec<Property> {

@@ -70,7 +70,7 @@ fn check_place(unit: &Unit, pid: i32, path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "systemd started {}, but process {pid} is in cgroup {found}, not in {}",
+        "{} of systemd is there, but process {pid} is in cgroup {found}, not in {}",
         unit.name,
         path.display()
     ))
@@ -78,6 +78,16 @@ fn check_place(unit: &Unit, pid: i32, path: &Path) -> Result<()> {
 }
 
 impl Unit {
+    /// Has a process moved into the unit, whose cgroup is at `path`, or into a
+    /// cgroup below that.
+    pub fn attach(&self, pid: i32, path: &Path, below: &Path) -> Result<()> {
+        let inside = Path::new("/").join(below);
+        let manager = Manager::connect(self.instance);
+        manager?.attach(&self.name, &inside.to_string_lossy(), pid.cast_unsigned())?;
+        // A slash at the end makes no difference to components.
+        check_place(self, pid, &path.join(below).components().collect::<PathBuf>())
+    }
+
     /// Ends the unit. One that is gone is fine.
     pub fn stop(&self) -> Result<()> {
         Manager::connect(self.instance)?.stop(&self.name)

@@ -5,7 +5,7 @@ mod parent;
 
 pub use parent::{Parent, Served};
 
-use crate::cgroups::{self, CgroupDir};
+use crate::cgroups::CgroupDir;
 use crate::error::{Error, Result};
 use crate::gate;
 use crate::init::{self, Init, Opened};
@@ -182,24 +182,7 @@ fn bridge(
 }
 
 fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
-    let namespaces = namespaces::names(&plan.clone.new);
-    let error = Error::os(format!("cannot clone with new namespaces ({namespaces})"), errno);
-    match errno {
-        rustix::io::Errno::PERM => {
-            error.hint("making namespaces needs root, or a new user namespace that the host allows (user.max_user_namespaces)")
-        }
-        rustix::io::Errno::NOSPC => error.hint("a limit in /proc/sys/user/max_*_namespaces is reached"),
-        rustix::io::Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
-        rustix::io::Errno::BUSY => {
-            error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
-        }
-        rustix::io::Errno::OPNOTSUPP => cgroups::explain_type(&plan.cgroup),
-        rustix::io::Errno::ACCESS => error.hint(format!(
-            "a process may be put into {} by its owner only from the cgroups that were delegated with it: call hako from there",
-            plan.cgroup
-        )),
-        _ => error,
-    }
+    namespaces::clone_refused(&plan.clone, &plan.cgroup, errno)
 }
 
 impl Spawned {

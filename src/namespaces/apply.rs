@@ -2,6 +2,7 @@
 
 use super::id_map::{IdMapping, IdMaps, Mapping};
 use super::plan::{Join, Kind, Op, TimeOffset};
+use super::refused::explain;
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Clone3, Cloned};
 use crate::weaken::{Defence, lacks};
@@ -156,15 +157,8 @@ impl Op {
             }
             Op::Undumpable => make_undumpable(),
             Op::BecomeUser { uid, gid, keep_groups } => become_user(*uid, *gid, *keep_groups),
-            Op::Unshare(kinds) => unshare(flags(kinds)).map_err(|errno| {
-                let error = Error::os("cannot make the namespaces", errno);
-                match errno {
-                    nix::errno::Errno::ENOSPC => {
-                        error.hint("a limit in /proc/sys/user/max_*_namespaces is reached")
-                    }
-                    _ => error,
-                }
-            }),
+            Op::Unshare(kinds) => unshare(flags(kinds))
+                .map_err(|errno| explain(Error::os("cannot make the namespaces", errno), kinds)),
             Op::TimeOffsets(offsets) => write_time_offsets(offsets),
             Op::Loopback => loopback_up(),
             Op::Hostname(name) => rustix::system::sethostname(name.as_bytes())
@@ -299,7 +293,8 @@ pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
     let (wait, release) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).os(|| "cannot make a pipe")?;
     let request = Clone3 { flags: Kind::User.flag(), cgroup: None };
-    match sys::clone3(&request).os(|| "cannot make a user namespace")? {
+    let cloned = sys::clone3(&request).os(|| "cannot make a user namespace");
+    match cloned.map_err(|error| explain(error, &[Kind::User]))? {
         Cloned::Child => {
             drop(release);
             let _ = rustix::io::read(&wait, &mut [0; 1]);

@@ -8,6 +8,7 @@ mod interface;
 mod names;
 mod netlink;
 mod plan;
+mod refused;
 mod subordinate;
 
 pub use apply::{Visit, enter_network, is_own, make_undumpable, user_namespace_for, write_id_maps};
@@ -20,4 +21,5 @@ pub use names::plan_names;
 pub use plan::{
     CloneSet, Interface, Join, Kind, Op, TimeOffset, names, needs_root, plan_clone, plan_interfaces,
 };
+pub use refused::clone_refused;
 pub use subordinate::{Account, Helper, IdKind, maps_any};

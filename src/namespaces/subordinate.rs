@@ -2,7 +2,7 @@
 //! those that subuid(5) and subgid(5) give them, through newuidmap(1) and
 //! newgidmap(1).
 
-use super::id_map::IdMapping;
+use super::id_map::{IdMapping, is_mapped};
 use rustix::fs::StatVfsMountFlags;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -166,6 +166,14 @@ impl Account {
             next = next.saturating_add(size);
         }
         Some(map)
+    }
+
+    /// How to have this id in a container.
+    pub fn remedy_for(&self, kind: IdKind, id: u32) -> String {
+        match self.full_map(kind).is_some_and(|map| is_mapped(&map, id)) {
+            true => "the mappings are for less than you have: hako spec --rootless writes mappings of all your ids".to_owned(),
+            false => self.remedy(kind),
+        }
     }
 
     /// How to get more ids.

@@ -6,7 +6,7 @@ use crate::config::Spec;
 use crate::error::{Error, Result, name_of};
 use crate::hooks::{self, Kind as HookKind};
 use crate::host::{Host, Maker};
-use crate::namespaces::{self, Kind};
+use crate::namespaces::{self, IdKind, Kind};
 use crate::process;
 use crate::protocol::Message;
 use crate::resctrl;
@@ -392,23 +392,28 @@ pub(super) fn check_ids_are_mapped(
 ) {
     let Some(maps) = maps else { return };
     let host = compiler.host;
-    let hint = || match host.maker() {
-        Maker::User => host.account().remedy(namespaces::IdKind::User),
-        _ => "extend linux.uidMappings or linux.gidMappings to cover it".to_owned(),
-    };
-    let mut check = |map: &[namespaces::IdMapping], id: u32, what: &str, pointer: String| {
-        if !map.is_empty() && !namespaces::is_mapped(map, id) {
-            compiler.fault(
-                Error::new(format!("{what} {id} is not mapped in the user namespace"))
-                    .at(pointer)
-                    .hint(hint()),
-            );
+    let mut check = |kind: IdKind, id: u32, pointer: String| {
+        let (map, what, field) = match kind {
+            IdKind::User => (&maps.uids, "user", "uidMappings"),
+            IdKind::Group => (&maps.gids, "group", "gidMappings"),
+        };
+        if map.is_empty() || namespaces::is_mapped(map, id) {
+            return;
         }
+        let hint = match host.maker() {
+            Maker::User => host.account().remedy_for(kind, id),
+            _ => format!("extend linux.{field} to cover it"),
+        };
+        compiler.fault(
+            Error::new(format!("{what} id {id} is not mapped in the user namespace"))
+                .at(pointer)
+                .hint(hint),
+        );
     };
-    check(&maps.uids, user.uid, "user id", "/process/user/uid".into());
-    check(&maps.gids, user.gid, "group id", "/process/user/gid".into());
+    check(IdKind::User, user.uid, "/process/user/uid".into());
+    check(IdKind::Group, user.gid, "/process/user/gid".into());
     for (index, gid) in user.additional_gids.iter().flatten().enumerate() {
-        check(&maps.gids, *gid, "group id", format!("/process/user/additionalGids/{index}"));
+        check(IdKind::Group, *gid, format!("/process/user/additionalGids/{index}"));
     }
 }
 

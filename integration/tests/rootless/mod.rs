@@ -1,6 +1,7 @@
 //! Containers of an ordinary user, whom the test makes up.
 
 mod commands;
+mod diagnosis;
 mod joined;
 mod plan;
 mod running;

@@ -1,0 +1,193 @@
+//! What is missing on the machine: each thing has its own sentence, and the
+//! command that mends it.
+
+use hako_integration::{Output, Runtime, copy_program, each, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[track_caller]
+fn says(output: &Output, words: &[&str]) {
+    output.fails("hako: ");
+    for word in words {
+        assert!(output.stderr.contains(word), "{word}: {output}");
+    }
+    assert_eq!(
+        output.stderr.matches("hint: ").count(),
+        output.stderr.matches("config.json: ").count().max(1),
+        "{output}"
+    );
+}
+
+/// The limit belongs to the user namespace that it is set in: the host keeps its own.
+#[test]
+fn user_namespaces_that_are_switched_off() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let bundle = {
+        let mut bundle = hako.bundle();
+        let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+        bundle.namespace("user", None);
+        bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+        bundle.remove("/mounts/2/options/5");
+        bundle
+    };
+    let _ = hako.inspect(&bundle);
+    let set = |value: &str| {
+        let mut command = Command::new("nsenter");
+        let namespace = format!("--user={}", hako.holder().path("user"));
+        let script = format!("echo {value} >/proc/sys/user/max_user_namespaces");
+        let status = command.arg(namespace).args(["--setuid", "0", "sh", "-c", &script]).status();
+        assert!(status.unwrap().success());
+    };
+    set("0");
+    let output = hako.run(&bundle);
+    says(
+        &output,
+        &[
+            "user namespaces are switched off (user.max_user_namespaces is 0)",
+            "sysctl -w user.max_user_namespaces=15000",
+        ],
+    );
+    set("100");
+    let _ = hako.inspect(&bundle);
+}
+
+fn newuidmap() -> PathBuf {
+    let path = Command::new("sh").args(["-c", "command -v newuidmap"]).output().unwrap();
+    PathBuf::from(String::from_utf8(path.stdout).unwrap().trim())
+}
+
+/// Covers newuidmap for this test's thread.
+fn cover_newuidmap(hako: &Runtime, with: &Path) {
+    hako.bind(with, &newuidmap(), false);
+}
+
+/// A copy of it that is neither setuid nor anything else.
+fn copied_newuidmap(hako: &Runtime) -> PathBuf {
+    let copy = hako.scratch().join("newuidmap");
+    copy_program(&newuidmap(), &copy);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    copy
+}
+
+#[test]
+fn helpers_that_are_not_installed() {
+    let hako = Runtime::as_user();
+    cover_newuidmap(&hako, Path::new("/dev/null"));
+    let bundle = hako.bundle();
+    let output = hako.refuses(&bundle, "/linux/uidMappings");
+    says(
+        &output,
+        &["newuidmap is not installed", "apt-get install uidmap", "hako spec --rootless"],
+    );
+    // One id goes without.
+    let seen = hako.inspect(&super::specified(&hako));
+    assert_eq!(seen["uid_map"], json!([[0, hako.user().uid(), 1]]));
+}
+
+#[test]
+fn helpers_without_privilege() {
+    let hako = Runtime::as_user();
+    let copy = copied_newuidmap(&hako);
+    cover_newuidmap(&hako, &copy);
+    let output = hako.refuses(&hako.bundle(), "/linux/uidMappings");
+    says(
+        &output,
+        &["newuidmap is neither setuid root nor has capabilities", "chmod u+s /usr/bin/newuidmap"],
+    );
+    let output =
+        hako.command(&["spec", "--rootless"]).current_dir(hako.user().home()).output().ok();
+    assert!(output.stderr.contains("neither setuid root"), "{output}");
+}
+
+/// A capability of the file's is as good (VFS_CAP_REVISION_2, CAP_SETUID).
+#[test]
+fn helpers_with_capabilities_instead_of_the_setuid_bit() {
+    let hako = Runtime::as_user();
+    let copy = copied_newuidmap(&hako);
+    let mut value = [0; 20];
+    value[..4].copy_from_slice(&0x0200_0001_u32.to_le_bytes());
+    value[4..8].copy_from_slice(&(1_u32 << 7).to_le_bytes());
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&copy, "security.capability", &value, flags).unwrap();
+    cover_newuidmap(&hako, &copy);
+    let seen = hako.inspect(&hako.bundle());
+    assert_eq!(seen["uid_map"][1][1], hako.user().first_subordinate());
+}
+
+#[test]
+fn helpers_that_get_no_privilege() {
+    let hako = Runtime::as_user();
+    let bundle = hako.bundle();
+    let command = hako.on_bundle(&["run"], &bundle);
+    let output = hako.finish(command.before("exec setpriv --no-new-privs \"$0\" \"$@\""), &bundle);
+    says(&output, &["since hako was started with no_new_privs", "NoNewPrivileges="]);
+
+    let copies = hako.tmpfs("nosuid");
+    let copy = copies.join("newuidmap");
+    copy_program(&copied_newuidmap(&hako), &copy);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    cover_newuidmap(&hako, &copy);
+    let flags = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::NOSUID;
+    rustix::mount::mount_remount(newuidmap(), flags, c"").unwrap();
+    let output = hako.refuses(&bundle, "/linux/uidMappings");
+    says(&output, &["is on a file system that is mounted nosuid", "remount,suid"]);
+}
+
+#[test]
+fn ids_that_are_not_the_users() {
+    let hako = Runtime::as_user();
+    let first = hako.user().first_subordinate();
+    each(["uidMappings", "gidMappings"], |field| {
+        let mut bundle = hako.bundle();
+        bundle.set(&format!("/linux/{field}/1/size"), 65_537);
+        let output = hako.refuses(&bundle, &format!("/linux/{field}/1"));
+        let ids =
+            format!("ids {first} to {} of the host are not hako-user's to map", first + 65_536);
+        let given = format!(
+            "gives hako-user the {} ids {first} to {}",
+            if field.starts_with('u') { "user" } else { "group" },
+            first + 65_535
+        );
+        says(&output, &[&ids, &given, "usermod --add-subuids"]);
+    });
+}
+
+/// Too few ids for what the process is to be.
+#[test]
+fn ids_that_the_process_needs() {
+    for world in [Runtime::as_user, Runtime::as_lone_user] {
+        let hako = world();
+        let place = |field: &str| format!("/process/user/{field}");
+        for (field, value, what) in [
+            ("uid", json!(70_000), "user id 70000 is not mapped"),
+            ("gid", json!(70_001), "group id 70001 is not mapped"),
+        ] {
+            let mut bundle = hako.bundle();
+            bundle.set(&place(field), value);
+            let output = hako.refuses(&bundle, &place(field));
+            says(&output, &[what, "usermod --add-subuids", "hako spec --rootless"]);
+        }
+    }
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/gidMappings/1/size", 100).set("/process/user/gid", 101);
+    let output = hako.refuses(&bundle, "/process/user/gid");
+    says(&output, &["group id 101 is not mapped", "less than you have: hako spec --rootless"]);
+    let mut bundle = hako.bundle();
+    bundle.set("/process/user/additionalGids", json!([5, 70_002]));
+    let output = hako.refuses(&bundle, "/process/user/additionalGids/1");
+    says(&output, &["group id 70002 is not mapped", "/etc/subgid gives hako-user the group ids"]);
+}
+
+/// Where no directory for state is, it is said which are looked for.
+#[test]
+fn no_place_for_state() {
+    let hako = Runtime::as_user();
+    let command = hako.command(&["list"]).env("XDG_RUNTIME_DIR", "");
+    says(
+        &command.output(),
+        &["there is no directory for the state of containers", "loginctl enable-linger"],
+    );
+}

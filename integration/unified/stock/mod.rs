@@ -8,6 +8,7 @@ mod apparmor;
 mod block;
 mod limits;
 mod rdma;
+mod settings;
 mod systemd;
 mod world;
 

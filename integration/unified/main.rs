@@ -4,6 +4,7 @@
 
 mod effects;
 mod limits;
+mod peers;
 mod placing;
 mod rootless;
 mod stock;

@@ -1,10 +1,11 @@
 //! A cgroup that the container may write to belongs to its user
 //! (config-linux.md, "Cgroup ownership").
 
-use super::CgroupDir;
+use super::{CgroupDir, Driver, Placement};
 use crate::config::Spec;
 use crate::error::{Context, Error, Result};
-use crate::namespaces::{CloneSet, IdMaps, Kind, to_host};
+use crate::host::Maker;
+use crate::namespaces::{CloneSet, IdKind, IdMaps, Kind, to_host};
 use crate::plan::{Compiler, ParentOp};
 use oci_spec::runtime::Mount;
 use rustix::fs::{AtFlags, Uid};
@@ -16,6 +17,7 @@ use std::path::Path;
 pub fn plan_owner(
     spec: &Spec,
     clone: &CloneSet,
+    placement: &Placement,
     maps: Option<&IdMaps>,
     user: u32,
     compiler: &mut Compiler,
@@ -27,12 +29,20 @@ pub fn plan_owner(
     };
     let mounts = spec.mounts.as_deref().unwrap_or_default();
     // Whom a joined user namespace maps is not known here.
-    if !clone.is_new(Kind::Cgroup) || clone.has_user_namespace() != maps.is_some() {
+    let is_known = clone.has_user_namespace() == maps.is_some();
+    if !clone.is_new(Kind::Cgroup) || !is_known || placement.driver == Driver::Disabled {
         return;
     }
     let owner = maps.map_or(Some(user), |maps| to_host(&maps.uids, user));
-    if let (Some(index), Some(owner @ 1..)) = (mounts.iter().position(is_writable), owner) {
+    let (Some(index), Some(owner @ 1..)) = (mounts.iter().position(is_writable), owner) else {
+        return;
+    };
+    if compiler.host.maker() != Maker::User {
         compiler.parent_at(format!("/mounts/{index}"), ParentOp::OwnCgroup(owner));
+    } else if owner != compiler.host.own_id(IdKind::User) {
+        compiler.warn(format!(
+            "mounts[{index}]: the cgroup stays root's in the container: an ordinary user can give it to nobody else"
+        ));
     }
 }
 

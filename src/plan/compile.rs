@@ -199,7 +199,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     namespaces::plan_shield(&clone, &mut compiler);
     cgroups::plan_devices(linux, &cgroup, &mut compiler);
     resctrl::plan(linux, &mut compiler);
-    cgroups::plan_owner(spec, &clone, maps, process.user.uid, &mut compiler);
+    cgroups::plan_owner(spec, &clone, &cgroup, maps, process.user.uid, &mut compiler);
     namespaces::plan_names(spec, linux, &clone, &mut compiler);
     terminal::plan_open(&process, clone.is_new(Kind::Mount), &mut compiler);
     plan_runtime_work(linux, &clone, &hooks, &mut compiler);

@@ -208,6 +208,25 @@ fn a_paused_container_stands_still() {
     assert_eq!(container.ask("stat /bin")[0]["uid"], 0);
 }
 
+/// A cgroup that the container may write to, where there is one.
+#[test]
+fn a_writable_cgroup_is_the_containers() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/mounts/6/options", ["nosuid", "noexec", "nodev"]);
+    let _ = hako.inspect(&bundle);
+
+    let hako = Runtime::as_user().with_delegated_cgroup();
+    let mut bundle = hako.bundle();
+    bundle.set("/mounts/6/options", ["nosuid", "noexec", "nodev"]);
+    let chain = "mkdir /sys/fs/cgroup/below -- write /sys/fs/cgroup/below/cgroup.procs 0";
+    assert_eq!(hako.ask(&bundle, chain), ["ok", "ok"]);
+    // The user can give it to no other of their ids.
+    bundle.set("/process/user/uid", 1000);
+    let output = hako.run(&bundle).ok();
+    assert!(output.stderr.contains("mounts[6]: the cgroup stays root's"), "{output}");
+}
+
 /// A limit for which there is no cgroup is an error that says how to get one.
 #[test]
 fn a_limit_without_delegation_is_refused() {

@@ -94,9 +94,15 @@ impl Runtime {
     /// are, and of further ones: `--mount`, `--net`, as for unshare(1).
     #[must_use]
     pub fn as_namespace_root(kinds: &[&str]) -> Self {
-        let mut runtime = Self::as_user();
-        runtime.holder = Some(Holder::new(runtime.user(), kinds));
-        runtime
+        Self::as_user().in_namespaces(kinds)
+    }
+
+    /// Makes a user's runtime such a one, from now on: a new mount namespace has
+    /// what is mounted by now.
+    #[must_use]
+    pub fn in_namespaces(mut self, kinds: &[&str]) -> Self {
+        self.holder = Some(Holder::new(self.user(), kinds));
+        self
     }
 
     /// Where the user is root.

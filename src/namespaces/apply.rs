@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// `nsfs` (statfs(2)).
@@ -253,7 +253,7 @@ pub fn write_id_maps(pid: i32, mapping: &Mapping) -> Result<()> {
 fn write_id_map(path: &Path, map: &[IdMapping]) -> Result<()> {
     write_file(path, &map_text(map)).map_err(|error| match error.errno {
         Some(libc::EINVAL) => error.hint("ranges must not overlap, and at most 340 are allowed"),
-        Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace"),
+        Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace, each range within one line of /proc/self/uid_map or gid_map; id 0 takes CAP_SETFCAP"),
         _ => error,
     })
 }
@@ -287,6 +287,15 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
         .os(|| format!("cannot write {text:?} to {}", path.display()))
 }
 
+/// The pid under which /proc has a process: init, in its own pid namespace, knows
+/// another one.
+fn pid_in_proc(pidfd: &OwnedFd, pid: i32) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(&path).os(|| format!("cannot read {path}"))?;
+    let field = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    Ok(field.unwrap_or(pid))
+}
+
 /// A user namespace that exists only for its maps, as idmapped mounts want
 /// them (mount_setattr(2)). The process that made it ends with this call.
 pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
@@ -302,7 +311,8 @@ pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
         }
         Cloned::Parent { pid, pidfd } => {
             drop(wait);
-            let namespace = write_id_maps(pid, &maps.clone().into()).and_then(|()| {
+            let namespace = pid_in_proc(&pidfd, pid).and_then(|pid| {
+                write_id_maps(pid, &maps.clone().into())?;
                 let path = format!("/proc/{pid}/ns/user");
                 rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                     .os(|| format!("cannot open {path}"))

@@ -172,6 +172,27 @@ pub fn to_host(maps: &[IdMapping], id: u32) -> Option<u32> {
     })
 }
 
+/// The same ranges for who is in the user namespace `outer`, and has its ids
+/// instead of the host's. `None` if some have no meaning there.
+pub fn seen_from(outer: &[IdMapping], maps: &[IdMapping]) -> Option<Vec<IdMapping>> {
+    let mut seen = Vec::new();
+    for map in maps {
+        let mut done = 0;
+        while done < map.size {
+            let host = map.host.checked_add(done)?;
+            let (offset, range) = outer.iter().find_map(|range| {
+                let offset = host.checked_sub(range.host).filter(|offset| *offset < range.size)?;
+                Some((offset, range))
+            })?;
+            let size = (map.size - done).min(range.size - offset);
+            let container = map.container.checked_add(done)?;
+            seen.push(IdMapping { container, host: range.container + offset, size });
+            done += size;
+        }
+    }
+    Some(seen)
+}
+
 /// The maps of a new user namespace, checked.
 fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
     let mut maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
@@ -229,5 +250,24 @@ pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut
                 }),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_seen_from_inside() {
+        let map = |container, host, size| IdMapping { container, host, size };
+        let outer = [map(0, 1000, 1), map(1, 100_000, 10), map(11, 300_000, 10)];
+        assert_eq!(
+            seen_from(&outer, &outer),
+            Some(vec![map(0, 0, 1), map(1, 1, 10), map(11, 11, 10)])
+        );
+        let crossing = [map(0, 100_008, 2), map(5, 1000, 1)];
+        assert_eq!(seen_from(&outer, &crossing), Some(vec![map(0, 9, 2), map(5, 0, 1)]));
+        assert_eq!(seen_from(&outer, &[map(0, 100_008, 3)]), None);
+        assert_eq!(seen_from(&outer, &[map(0, 0, 1)]), None);
     }
 }

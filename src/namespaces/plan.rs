@@ -1,5 +1,6 @@
 //! What: which namespaces are made, joined or inherited, and by whom.
 
+use super::subordinate::IdKind;
 use crate::error::Error;
 use crate::host::{Host, Maker};
 use crate::plan::{Compiler, ParentOp};
@@ -278,10 +279,17 @@ fn offset_list(offsets: &[TimeOffset]) -> String {
 pub fn needs_root(linux: &Linux, host: &Host) -> Option<Error> {
     let mut kinds = linux.namespaces().iter().flatten().map(|namespace| namespace.typ());
     let has_user = kinds.any(|kind| kind == LinuxNamespaceType::User);
+    let (who, remedy) = match host.own_id(IdKind::User) {
+        0 => (
+            "root without CAP_SYS_ADMIN",
+            "give the container that hako is in --privileged, or --cap-add SYS_ADMIN",
+        ),
+        _ => ("an ordinary user", "run hako as root"),
+    };
     (host.maker() == Maker::User && !has_user).then(|| {
-        Error::new("an ordinary user can make containers only with a user namespace")
+        Error::new(format!("{who} can make containers only with a user namespace"))
             .at("/linux/namespaces")
-            .hint("hako spec --rootless writes such a configuration: a namespace {\"type\": \"user\"}, uidMappings and gidMappings; or run hako as root")
+            .hint(format!("hako spec --rootless writes such a configuration: a namespace {{\"type\": \"user\"}}, uidMappings and gidMappings; or {remedy}"))
     })
 }
 

@@ -10,6 +10,7 @@ mod overlay;
 mod path;
 mod plan;
 mod plan_mount;
+mod refused;
 
 pub use apply::Workspace;
 pub use devices::EMPTY_BOTH;

@@ -9,9 +9,12 @@
 
 use super::copyup;
 use super::devices::EMPTY_BOTH;
-use super::options;
+use super::options::{self, Attributes};
 use super::path::{Root, is_on, retire};
 use super::plan_mount::{Mount, MountKind};
+use super::refused::{
+    attributes_refused, clone_refused, explain_unseen, idmap_refused, unknown_filesystem,
+};
 use crate::error::{Context, Error, Result};
 use crate::namespaces;
 use crate::sys::{self, MountAttributes};
@@ -60,7 +63,7 @@ impl Mount {
             }
             prepared.is_directory = kind.is_dir();
             let tree = clone_tree(&opened, *recursive)
-                .os(|| format!("cannot clone the mount of {}", source.display()))?;
+                .map_err(|errno| clone_refused(source, *recursive, errno))?;
             self.set_attributes(tree.as_fd(), prepared.idmap.as_ref(), source)?;
             prepared.tree = Some(tree);
         }
@@ -174,7 +177,8 @@ impl Mount {
             FsMountFlags::FSMOUNT_CLOEXEC,
             MountAttrFlags::from_bits_retain(set as u32),
         )
-        .map_err(|errno| with_log(&context, "cannot make the mount".to_owned(), errno))?;
+        .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))
+        .map_err(|error| explain_unseen(error, filesystem))?;
         retire(context);
         Ok(tree)
     }
@@ -318,10 +322,11 @@ impl Mount {
             sys::mount_setattr(tree, c"", idmap.recursive, &change)
                 .map_err(|errno| idmap_refused(tree, errno))?;
         }
-        let explain = |errno| attributes_refused(source, errno);
+        let explain = |wanted| move |errno| attributes_refused(tree, source, wanted, errno);
         for (propagation, recursive) in &self.propagation {
             let propagation = MountAttributes { propagation: *propagation, ..Default::default() };
-            sys::mount_setattr(tree, c"", *recursive, &propagation).map_err(explain)?;
+            sys::mount_setattr(tree, c"", *recursive, &propagation)
+                .map_err(explain(Attributes::default()))?;
         }
         for (attributes, recursive) in [(self.recursive, true), (self.attributes, false)] {
             if attributes.is_empty() {
@@ -332,7 +337,7 @@ impl Mount {
                 clear: attributes.clear,
                 ..Default::default()
             };
-            sys::mount_setattr(tree, c"", recursive, &change).map_err(explain)?;
+            sys::mount_setattr(tree, c"", recursive, &change).map_err(explain(attributes))?;
         }
         Ok(())
     }
@@ -459,40 +464,5 @@ pub fn with_log(context: &OwnedFd, message: String, errno: Errno) -> Error {
         Error::os(message, errno)
     } else {
         Error::os(format!("{message} ({})", reasons.join("; ")), errno)
-    }
-}
-
-fn unknown_filesystem(name: &str, errno: Errno) -> Error {
-    let error = Error::os(format!("cannot mount {name}"), errno);
-    match errno {
-        Errno::NODEV => error
-            .hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
-        _ => error,
-    }
-}
-
-fn idmap_refused(tree: impl AsFd, errno: Errno) -> Error {
-    let magic = rustix::fs::fstatfs(tree).map_or(0, |statfs| statfs.f_type);
-    let error =
-        Error::os(format!("cannot map ownership on this file system (magic {magic:#x})"), errno);
-    match errno {
-        Errno::INVAL => error.hint("the running kernel cannot idmap this file system; ext4, xfs, btrfs and tmpfs can since 5.12, 5.12, 5.15 and 6.3"),
-        _ => error,
-    }
-}
-
-fn attributes_refused(source: &Path, errno: Errno) -> Error {
-    let error =
-        Error::os(format!("cannot change the mount attributes of {}", source.display()), errno);
-    match errno {
-        Errno::PERM => {
-            let locked = rustix::fs::statvfs(source)
-                .map(|fs| format!("{:?}", fs.f_flag))
-                .unwrap_or_default();
-            error.hint(format!(
-                "the source is mounted {locked}; in a user namespace the flags it came with are locked and cannot be cleared"
-            ))
-        }
-        _ => error,
     }
 }

@@ -5,7 +5,7 @@ use super::plan::clean;
 use crate::cgroups::Placement;
 use crate::error::{Error, name_of};
 use crate::host::Maker;
-use crate::namespaces::{self, CloneSet, IdMaps, Kind};
+use crate::namespaces::{self, CloneSet, IdMapping, IdMaps, Kind};
 use crate::notify;
 use crate::plan::Compiler;
 use crate::weaken::{Defence, lacks};
@@ -336,7 +336,7 @@ fn plan_idmap(
                 .at(pointer),
             );
         }
-        namespace
+        namespace.clone()
     } else {
         for (map, field) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
             let place = if is_inline { "options" } else { field };
@@ -347,7 +347,33 @@ fn plan_idmap(
     if parsed.remount {
         compiler.fault(Error::new("a remount cannot change ownership mappings").at(pointer));
     }
-    Some(Idmap { maps, recursive })
+    Some(Idmap { maps: seen_by_maker(maps, &namespace, clone, pointer, compiler), recursive })
+}
+
+/// A user without privilege has the mount made by init, who knows no ids but those
+/// of its user namespace.
+fn seen_by_maker(
+    maps: IdMaps,
+    namespace: &IdMaps,
+    clone: &CloneSet,
+    pointer: &str,
+    compiler: &mut Compiler,
+) -> IdMaps {
+    if compiler.host.owns(Kind::Mount) || !clone.is_new(Kind::User) {
+        return maps;
+    }
+    let mut seen = |map: &[IdMapping], outer: &[IdMapping], field: &str| {
+        namespaces::seen_from(outer, map).unwrap_or_else(|| {
+            let error = Error::new("the container has not got all of these ids of the host");
+            let hint = format!("an ordinary user can map ownership to ids in linux.{field} only");
+            compiler.fault(error.at(format!("{pointer}/{field}")).hint(hint));
+            Vec::new()
+        })
+    };
+    IdMaps {
+        uids: seen(&maps.uids, &namespace.uids, "uidMappings"),
+        gids: seen(&maps.gids, &namespace.gids, "gidMappings"),
+    }
 }
 
 /// Files of lxcfs that may be mounted over their counterparts in /proc.

@@ -3,6 +3,8 @@
 mod commands;
 mod diagnosis;
 mod joined;
+mod mounts;
+mod nested;
 mod plan;
 mod running;
 

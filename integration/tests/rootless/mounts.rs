@@ -1,0 +1,166 @@
+//! Mounts in a user namespace: what the host has locked stays locked, and is named
+//! where the configuration wants it otherwise.
+
+use hako_integration::{Output, Runtime, Value, each, in_set, json, mount_at};
+use rustix::mount::{MountFlags, mount_bind, mount_remount};
+use std::path::{Path, PathBuf};
+
+/// A directory of the user's, mounted in this way on the host.
+fn mounted(hako: &Runtime, name: &str, flags: MountFlags) -> PathBuf {
+    let path = hako.tmpfs(name);
+    std::fs::write(path.join("file"), "text").unwrap();
+    hako.user().own(&path);
+    mount_remount(&path, MountFlags::BIND | flags, c"").unwrap();
+    path
+}
+
+#[track_caller]
+fn says(output: &Output, words: &[&str]) {
+    output.fails("hako: ");
+    each(words.to_vec(), |word| assert!(output.stderr.contains(word), "{word}: {output}"));
+}
+
+#[test]
+fn locked_flags_are_kept() {
+    let all = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    for is_root in [false, true] {
+        let hako = Runtime::as_user();
+        let source = mounted(&hako, "locked", all | MountFlags::NOATIME);
+        let hako = if is_root { hako.in_namespaces(&["--mount"]) } else { hako };
+        let mut bundle = hako.bundle();
+        for (place, options) in [
+            ("/plain", &["bind"][..]),
+            ("/tree", &["rbind", "ro"]),
+            ("/more", &["bind", "nosymfollow"]),
+        ] {
+            bundle.bind(&source, place, options);
+        }
+        let seen = hako.ask(&bundle, "report -- read /plain/file -- open /plain/file write");
+        for place in ["/plain", "/tree", "/more"] {
+            let options = &mount_at(&seen[0], place)["options"];
+            for option in ["ro", "nosuid", "nodev", "noexec", "noatime"] {
+                assert!(in_set(options, option), "{place} {option}: {options}");
+            }
+        }
+        assert_eq!(seen[1..], [json!("text"), json!({ "errno": "EROFS" })]);
+    }
+}
+
+#[test]
+fn flags_that_contradict_locked_ones_are_named() {
+    let hako = Runtime::as_user();
+    let both = MountFlags::RDONLY | MountFlags::NOSUID;
+    let source = mounted(&hako, "locked", both);
+    each(
+        [("rw", "rw: it is mounted ro,"), ("suid", "suid: it is mounted nosuid,")],
+        |(option, words)| {
+            let mut bundle = hako.bundle();
+            let pointer = bundle.bind(&source, "/data", &["bind", option]);
+            let output = hako.refuses(&bundle, &pointer);
+            let sentence = format!("cannot make {} {words}", source.display());
+            says(&output, &[&sentence, &format!("hint: leave {option} out of the options")]);
+        },
+    );
+    let mut bundle = hako.bundle();
+    bundle.bind(&source, "/data", &["bind", "rw", "suid", "dev"]);
+    says(&hako.run(&bundle), &["rw,suid: it is mounted ro,nosuid,"]);
+    // Root has locked nothing for itself.
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.bind(&source, "/data", &["bind", "rw", "suid"]);
+    let seen = hako.inspect(&bundle);
+    assert!(in_set(&mount_at(&seen, "/data")["options"], "rw"));
+}
+
+/// What covers a directory of the host stays where it is.
+#[test]
+fn what_is_mounted_below_stays_there() {
+    let hako = Runtime::as_user();
+    let outer = hako.dir("outer");
+    let _ = hako.tmpfs("outer/covered");
+    let mut bundle = hako.bundle();
+    let pointer = bundle.bind(&outer, "/data", &["bind"]);
+    let output = hako.refuses(&bundle, &pointer);
+    says(
+        &output,
+        &["may not uncover: ", "outer/covered", "hint: use the option rbind instead of bind"],
+    );
+    bundle.set(&format!("{pointer}/options"), ["rbind"]);
+    let seen = hako.inspect(&bundle);
+    assert_eq!(mount_at(&seen, "/data/covered")["type"], "tmpfs");
+}
+
+/// A tmpfs belongs to the user namespace that it is made in.
+#[test]
+fn ownership_of_new_file_systems_can_be_mapped() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    let host = hako.user().first_subordinate() + 999;
+    let maps = json!([{ "containerID": 0, "hostID": host, "size": 1 }]);
+    bundle.mount(json!({ "destination": "/mapped", "type": "tmpfs", "source": "tmpfs",
+        "options": ["idmap"], "uidMappings": maps, "gidMappings": maps }));
+    let pointer = bundle.mount(json!({ "destination": "/same", "type": "tmpfs", "source": "tmpfs",
+        "options": ["idmap"] }));
+    let owner = |seen: &Value| (seen["uid"].as_u64().unwrap(), seen["gid"].as_u64().unwrap());
+    let seen = hako.ask(&bundle, "stat /mapped -- stat /same");
+    assert_eq!((owner(&seen[0]), owner(&seen[1])), ((1000, 1000), (0, 0)));
+    // An id that is none of the container's.
+    let maps = json!([{ "containerID": 0, "hostID": 7, "size": 1 }]);
+    bundle.set(&format!("{pointer}/uidMappings"), maps.clone());
+    bundle.set(&format!("{pointer}/gidMappings"), maps);
+    let output = hako.refuses(&bundle, &format!("{pointer}/uidMappings"));
+    says(&output, &["the container has not got all of these ids of the host"]);
+
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let mut bundle = hako.bundle();
+    let maps = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+    bundle.mount(json!({ "destination": "/mapped", "type": "tmpfs", "source": "tmpfs",
+        "options": ["idmap"], "uidMappings": maps, "gidMappings": maps }));
+    assert_eq!(owner(&hako.ask(&bundle, "stat /mapped")[0]), (1000, 1000));
+}
+
+#[test]
+fn ownership_of_what_the_host_has_cannot_be_mapped() {
+    let hako = Runtime::as_user();
+    let source = hako.dir("home/shared");
+    hako.user().own(&source);
+    let mut bundle = hako.bundle();
+    let pointer = bundle.bind(&source, "/data", &["bind", "idmap"]);
+    let output = hako.refuses(&bundle, &pointer);
+    says(
+        &output,
+        &[
+            "cannot map ownership on this file system",
+            "in a user namespace only new ones can be mapped",
+        ],
+    );
+}
+
+/// A container that hako is in hides parts of its /proc: then a user namespace gets
+/// no new one, which would show them.
+#[test]
+fn a_covered_proc_is_recognised_and_named() {
+    let hako = Runtime::as_user();
+    let cover = hako.dir("cover");
+    for path in ["/proc/acpi", "/proc/scsi", "/proc/irq", "/proc/bus"] {
+        if Path::new(path).is_dir() {
+            mount_bind(&cover, path).unwrap();
+        }
+    }
+    let bundle = hako.bundle();
+    let output = hako.refuses(&bundle, "/mounts/0");
+    says(
+        &output,
+        &[
+            "cannot mount proc, since in a user namespace the kernel makes none where parts of /proc are covered: /proc/",
+            "hint: the container that hako is in needs all of it: docker run --security-opt systempaths=unconfined, podman run --security-opt unmask=ALL",
+        ],
+    );
+    // Whoever is root of the machine may.
+    let root = Runtime::new();
+    let _ = root.inspect(&root.bundle());
+    for path in ["/proc/acpi", "/proc/scsi", "/proc/irq", "/proc/bus"] {
+        let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+    }
+    let _ = hako.inspect(&bundle);
+}

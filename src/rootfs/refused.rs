@@ -1,0 +1,183 @@
+//! Why a mount is refused, and what to do about it.
+
+use super::options::{ATIME_FIELD, Attributes};
+use crate::error::Error;
+use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+/// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+struct Mounted {
+    place: PathBuf,
+    filesystem: String,
+}
+
+fn mount_table() -> Vec<Mounted> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().filter_map(parse).collect()
+}
+
+fn parse(line: &str) -> Option<Mounted> {
+    let (left, right) = line.split_once(" - ")?;
+    let place = left.split(' ').nth(4)?.replace("\\040", " ");
+    Some(Mounted { place: place.into(), filesystem: right.split(' ').next()?.to_owned() })
+}
+
+fn below<'t>(table: &'t [Mounted], place: &Path) -> Vec<&'t Path> {
+    let inside = |mount: &&Mounted| mount.place != place && mount.place.starts_with(place);
+    let mut list: Vec<&Path> =
+        table.iter().filter(inside).map(|mount| mount.place.as_path()).collect();
+    list.dedup();
+    list
+}
+
+/// `/proc/acpi, /proc/kcore and 3 more`
+fn some_of(places: &[&Path]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> =
+        places.iter().take(SHOWN).map(|place| place.display().to_string()).collect();
+    match places.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A file system that could not be made.
+pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
+    let error = Error::os(format!("cannot mount {name}"), errno);
+    match errno {
+        Errno::NODEV => error
+            .hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
+        _ => error,
+    }
+}
+
+/// A new procfs or sysfs that the kernel keeps from a user namespace, because of
+/// what covers the one that is there (`mount_too_revealing` in the kernel).
+pub fn explain_unseen(error: Error, filesystem: &str) -> Error {
+    let is_hidden = error.errno == Some(libc::EPERM) && matches!(filesystem, "proc" | "sysfs");
+    if !is_hidden {
+        return error;
+    }
+    let table = mount_table();
+    let there = table.iter().find(|mount| mount.filesystem == filesystem);
+    let Some(there) = there else {
+        let reason =
+            format!("cannot mount {filesystem}, since none is to be seen around the container");
+        return Error { message: reason, ..error };
+    };
+    let covered = below(&table, &there.place);
+    let place = there.place.display();
+    let message = match covered.as_slice() {
+        [] => format!(
+            "cannot mount {filesystem}, since the kernel makes none in a user namespace that could do more than {place}"
+        ),
+        covered => format!(
+            "cannot mount {filesystem}, since in a user namespace the kernel makes none where parts of {place} are covered: {}",
+            some_of(covered)
+        ),
+    };
+    let outer = "the container that hako is in needs all of it: docker run --security-opt systempaths=unconfined, podman run --security-opt unmask=ALL, procMount: Unmasked in Kubernetes; or --privileged";
+    Error { message, ..error }.hint(match covered.is_empty() {
+        true => "if that is read-only, mount it with the option ro",
+        false => outer,
+    })
+}
+
+/// A mount whose files' owners cannot be mapped.
+pub fn idmap_refused(tree: impl AsFd, errno: Errno) -> Error {
+    let magic = rustix::fs::fstatfs(tree).map_or(0, |statfs| statfs.f_type);
+    let error =
+        Error::os(format!("cannot map ownership on this file system (magic {magic:#x})"), errno);
+    match errno {
+        Errno::INVAL => error.hint("the running kernel cannot idmap this file system; ext4, xfs, btrfs and tmpfs can since 5.12, 5.12, 5.15 and 6.3"),
+        Errno::PERM => error.hint("that takes privilege over the file system: in a user namespace only new ones can be mapped, such as a tmpfs; a bind mount takes root of the machine"),
+        _ => error,
+    }
+}
+
+/// A directory that cannot be bound.
+pub fn clone_refused(source: &Path, recursive: bool, errno: Errno) -> Error {
+    let error = Error::os(format!("cannot clone the mount of {}", source.display()), errno);
+    if errno != Errno::INVAL {
+        return error;
+    }
+    let table = mount_table();
+    let covered = below(&table, &source.canonicalize().unwrap_or_else(|_| source.to_owned()));
+    match covered.as_slice() {
+        covered @ [_, ..] if !recursive => Error {
+            message: format!(
+                "cannot bind {} without what is mounted in it, which a user namespace may not uncover: {}",
+                source.display(),
+                some_of(covered)
+            ),
+            ..error
+        }
+        .hint("use the option rbind instead of bind"),
+        _ => error.hint("an unbindable mount cannot be bound"),
+    }
+}
+
+/// What a mount can be bound to keep: how it shows, the attribute, its word and the
+/// word of its opposite.
+const LOCKABLE: [(StatVfsMountFlags, u64, &str, &str); 5] = [
+    (StatVfsMountFlags::RDONLY, libc::MOUNT_ATTR_RDONLY, "ro", "rw"),
+    (StatVfsMountFlags::NOSUID, libc::MOUNT_ATTR_NOSUID, "nosuid", "suid"),
+    (StatVfsMountFlags::NODEV, libc::MOUNT_ATTR_NODEV, "nodev", "dev"),
+    (StatVfsMountFlags::NOEXEC, libc::MOUNT_ATTR_NOEXEC, "noexec", "exec"),
+    (StatVfsMountFlags::NOATIME, ATIME_FIELD, "noatime", "another policy of access times"),
+];
+
+/// Attributes that cannot be changed: those a mount came with into a user
+/// namespace are locked (mount_namespaces(7)).
+pub fn attributes_refused(
+    mount: BorrowedFd,
+    source: &Path,
+    wanted: Attributes,
+    errno: Errno,
+) -> Error {
+    let source = source.display();
+    let error = Error::os(format!("cannot change the mount attributes of {source}"), errno);
+    if errno != Errno::PERM {
+        return error;
+    }
+    let present = rustix::fs::fstatvfs(mount).map_or(StatVfsMountFlags::empty(), |fs| fs.f_flag);
+    let locked = LOCKABLE
+        .iter()
+        .filter(|(flag, attribute, ..)| present.contains(*flag) && wanted.clear & attribute != 0);
+    let (kept, asked): (Vec<&str>, Vec<&str>) =
+        locked.map(|(_, _, word, opposite)| (*word, *opposite)).unzip();
+    match kept.is_empty() {
+        true => error.hint("what is mounted below it came with attributes that are locked in a user namespace: leave out the options that would take them away"),
+        false => Error {
+            message: format!(
+                "cannot make {source} {}: it is mounted {}, and what it came with into a user namespace is locked",
+                asked.join(","),
+                kept.join(",")
+            ),
+            ..error
+        }
+        .hint(format!("leave {} out of the options, or have it mounted without {} outside", asked.join(", "), kept.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_covers_a_directory_is_found() {
+        let text = "21 1 0:5 / /proc rw shared:5 - proc proc rw\n\
+                    22 21 0:5 /sys /proc/sys ro - proc proc rw\n\
+                    23 21 0:9 / /proc/acpi ro - tmpfs tmpfs ro\n\
+                    24 1 0:6 / /process\\040x rw - tmpfs t rw\n";
+        let table: Vec<Mounted> = text.lines().filter_map(parse).collect();
+        let covered = below(&table, Path::new("/proc"));
+        assert_eq!(covered, [Path::new("/proc/sys"), Path::new("/proc/acpi")]);
+        assert_eq!(table[3].place, Path::new("/process x"));
+        assert_eq!(some_of(&covered), "/proc/sys, /proc/acpi");
+        let many = ["/a", "/b", "/c", "/d"].map(Path::new);
+        assert_eq!(some_of(&many), "/a, /b, /c and 1 more");
+    }
+}

@@ -141,10 +141,14 @@ impl Host {
     }
 
     /// The cgroup in which this process, which is not root of the machine, may
-    /// make others: the one above its own, or its own.
+    /// make others: the one above its own, or its own. Not one that the user's
+    /// systemd manages, and might change or remove.
     pub fn delegated_cgroup(&self) -> Option<&Path> {
         let probe = || {
             let (hierarchy, own) = (self.cgroup_hierarchy().ok()?, self.own_cgroup().ok()?);
+            if own.parent().is_some_and(cgroups::is_managed) {
+                return None;
+            }
             let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
             let may_fill = |path: &&Path| {
                 let directory = hierarchy.join(path.strip_prefix("/").unwrap_or(path));

@@ -134,6 +134,13 @@ impl Runtime {
         self
     }
 
+    /// The same, started by another program of the user's, whose words these are.
+    #[must_use]
+    pub fn launched_by(mut self, words: &[&str]) -> Self {
+        self.user.as_mut().expect("a runtime of a user's").launch_by(words);
+        self
+    }
+
     /// The cgroup below which its containers are.
     #[must_use]
     pub fn cgroup(&self) -> &str {

@@ -20,6 +20,8 @@ pub struct User {
     first: Option<u32>,
     /// The cgroup they are in, in one that is delegated to them.
     cgroup: Option<PathBuf>,
+    /// The words of a program of theirs that starts the runtime.
+    launcher: Vec<String>,
 }
 
 impl User {
@@ -56,7 +58,7 @@ impl User {
         for file in ["subuid", "subgid"] {
             cover(scratch, file, |_| ids.clone().unwrap_or_default());
         }
-        let user = Self { uid, name, runtime_dir, home, first, cgroup: None };
+        let user = Self { uid, name, runtime_dir, home, first, cgroup: None, launcher: Vec::new() };
         for dir in [&user.home, &user.runtime_dir, &scratch.dir("io")] {
             user.own(dir);
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("mode 0700");
@@ -117,6 +119,11 @@ impl User {
         self.cgroup = Some(own);
     }
 
+    /// Lets a program of theirs start the runtime.
+    pub(crate) fn launch_by(&mut self, words: &[&str]) {
+        self.launcher = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Removes the cgroup that they were in.
     pub(crate) fn leave_cgroup(&self) {
         self.cgroup.iter().for_each(|cgroup| drop(fs::remove_dir(cgroup)));
@@ -128,6 +135,7 @@ impl User {
         let words =
             ["setpriv", "--reuid", &uid, "--regid", &uid, "--clear-groups", "--inh-caps=-all"];
         let mut words = words.map(str::to_owned).to_vec();
+        words.extend(self.launcher.iter().cloned());
         let program = match &self.cgroup {
             None => words.remove(0),
             Some(cgroup) => {

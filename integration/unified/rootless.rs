@@ -148,3 +148,37 @@ fn a_controller_that_is_not_delegated_is_named() {
         assert!(output.stderr.contains(words), "{words}: {output}");
     }
 }
+
+const SCOPE: [&str; 5] = ["systemd-run", "--user", "--scope", "--quiet", "--collect"];
+
+/// In a terminal of a desktop, everything is in cgroups of the user's systemd: these
+/// are not to be meddled with, though the user may write to them.
+#[test]
+fn nothing_is_made_where_systemd_manages() {
+    let hako = world().launched_by(&SCOPE);
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/pids/limit", 20).inspector("sleep 1000");
+    let container = hako.create(&bundle);
+    let place = cgroup(container.pid());
+    assert!(place.to_str().unwrap().ends_with(&format!("hako-{}.scope", bundle.id())), "{place:?}");
+    assert_eq!(limit(&container, "pids.max"), "20");
+}
+
+/// A unit that is delegated, and the shell in a cgroup below it.
+#[test]
+fn a_delegated_unit_has_the_containers() {
+    let enter = "d=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); mkdir $d/shell && \
+                 echo 0 >$d/shell/cgroup.procs && exec \"$0\" \"$@\"";
+    let delegated = ["-p", "Delegate=yes", "--expand-environment=no", "sh", "-c", enter];
+    let words: Vec<&str> = SCOPE.into_iter().chain(delegated).collect();
+    let hako = world().launched_by(&words);
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/resources/pids/limit", 20).inspector("sleep 1000");
+    let container = hako.create(&bundle);
+    let place = cgroup(container.pid());
+    assert!(place.ends_with(bundle.id()), "{place:?}");
+    assert!(place.parent().unwrap().to_str().unwrap().ends_with(".scope"), "{place:?}");
+    assert_eq!(limit(&container, "pids.max"), "20");
+    let _ = container.command(&["delete", "--force"]).output().ok();
+    assert!(!place.exists());
+}

@@ -77,3 +77,33 @@ impl CgroupDir {
         Ok(())
     }
 }
+
+/// Whether a cgroup is one in which a user's systemd makes units. What is below a
+/// unit is somebody else's: systemd makes nothing there.
+pub fn is_managed(cgroup: &Path) -> bool {
+    let mut parts = cgroup.components().map(|part| part.as_os_str().to_string_lossy());
+    let is_unit = |part: &str| part.ends_with(".scope") || part.ends_with(".service");
+    parts.any(|part| part.starts_with("user@") && is_unit(&part))
+        && !parts.any(|part| is_unit(&part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_manages_is_told_from_what_is_delegated() {
+        const USER: &str = "/user.slice/user-1000.slice/user@1000.service";
+        for (below, managed) in [
+            ("", true),
+            ("/app.slice", true),
+            ("/app.slice/app-x.slice", true),
+            ("/app.slice/box.scope", false),
+            ("/app.slice/box.service/pods", false),
+        ] {
+            let path = format!("{USER}{below}");
+            assert_eq!(is_managed(Path::new(&path)), managed, "{path}");
+        }
+        assert!(!is_managed(Path::new("/box.slice")));
+    }
+}

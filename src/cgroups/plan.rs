@@ -223,7 +223,7 @@ fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
 }
 
 /// How users get controllers to hand out.
-const DELEGATE: &str = "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; then, after a new login, systemd-run --user --scope -p Delegate=yes hako ..., or --systemd-cgroup";
+const DELEGATE: &str = "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; after a new login your systemd (XDG_RUNTIME_DIR leads to it) then makes a scope with limits for each container";
 
 /// Plans which devices the container may use. Without rules it is those of
 /// every container: nothing that a node in the image could name.

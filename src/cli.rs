@@ -9,7 +9,9 @@ pub use update::{Events, Ps, Update};
 pub use usage::wrong_usage;
 
 use crate::cgroups::Manager;
+use crate::config::FILE_NAME;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// hako (箱): an OCI container runtime
@@ -34,9 +36,9 @@ pub struct Global {
     /// Directory for the state of containers [default: /run/hako, or $XDG_RUNTIME_DIR/hako]
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// File for messages, instead of standard error
+    /// File for messages, instead of standard error; or journald:NAME, or syslog:NAME
     #[arg(long, global = true, value_name = "FILE")]
-    pub log: Option<PathBuf>,
+    pub log: Option<OsString>,
     /// Format of messages: text or json
     #[arg(
         long,
@@ -46,7 +48,16 @@ pub struct Global {
         hide_possible_values = true
     )]
     pub log_format: LogFormat,
-    /// Tell more
+    /// Which messages: error, warning or debug
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        default_value = "warning",
+        hide_possible_values = true
+    )]
+    pub log_level: LogLevel,
+    /// Tell more: --log-level debug
     #[arg(long, global = true)]
     pub debug: bool,
     /// Place containers with systemd
@@ -104,6 +115,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// `--log-level`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum LogLevel {
+    /// Errors alone
+    Error,
+    /// Warnings, too
+    #[value(aliases = ["warn", "info"])]
+    Warning,
+    /// All there is
+    #[value(alias = "trace")]
+    Debug,
+}
+
 /// `--rootless`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Rootless {
@@ -148,6 +172,8 @@ pub enum Command {
     Spec(Spec),
     /// Print what this runtime supports, as JSON
     Features,
+    /// Print what lets a shell complete commands, options and ids
+    Completion(Completion),
     /// Print what would be done to create a container, and do nothing
     Explain(Explain),
 }
@@ -243,6 +269,9 @@ pub struct Kill {
     /// Send it to all processes of the container
     #[arg(short, long)]
     pub all: bool,
+    /// ID is a regular expression: send it to every container whose id it fits
+    #[arg(short, long)]
+    pub regex: bool,
 }
 
 /// `hako delete`
@@ -254,6 +283,9 @@ pub struct Delete {
     /// End it first if it still runs
     #[arg(short, long)]
     pub force: bool,
+    /// ID is a regular expression: remove every container whose id it fits
+    #[arg(short, long)]
+    pub regex: bool,
 }
 
 /// `hako list`
@@ -282,6 +314,28 @@ pub struct Spec {
     /// Directory to write config.json to
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// Another name for it
+    #[arg(short = 'f', long, value_name = "FILE", default_value = FILE_NAME)]
+    pub config: PathBuf,
+}
+
+/// `hako completion`
+#[derive(Debug, Args)]
+pub struct Completion {
+    /// For which: bash, zsh or fish
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
+    pub shell: Shell,
+}
+
+/// A shell that completes words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU's
+    Bash,
+    /// With its `bashcompinit`
+    Zsh,
+    /// The friendly one
+    Fish,
 }
 
 /// `hako explain`

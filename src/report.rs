@@ -1,27 +1,28 @@
 //! The only place that prints errors and warnings.
 
-use crate::cli::{Global, LogFormat};
-use crate::error::{Context, Error, Result};
+mod log;
+
+use crate::cli::{Global, LogFormat, LogLevel};
+use crate::error::{Error, Result};
 use crate::state::timestamp;
+use log::Log;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
 
 /// Where messages go, and in which form.
 #[derive(Debug)]
 pub struct Report {
-    log: Option<File>,
+    log: Option<Log>,
     json: bool,
-    debug: bool,
+    level: LogLevel,
     warnings: RefCell<Vec<String>>,
 }
 
 impl Report {
     /// As people see it.
     pub fn to_stderr() -> Self {
-        Self { log: None, json: false, debug: false, warnings: RefCell::default() }
+        Self { log: None, json: false, level: LogLevel::Warning, warnings: RefCell::default() }
     }
 
     /// As a command line says that could not be understood as a whole: engines
@@ -36,9 +37,8 @@ impl Report {
                 }
             })
         };
-        let open = |path| OpenOptions::new().append(true).create(true).open(path).ok();
         Self {
-            log: value("--log").and_then(open),
+            log: value("--log").and_then(|target| Log::open(target.as_ref()).ok()),
             json: value("--log-format").is_some_and(|format| format == "json"),
             ..Self::to_stderr()
         }
@@ -46,17 +46,10 @@ impl Report {
 
     /// As the command line says.
     pub fn open(global: &Global) -> Result<Self> {
-        let open = |path: &Path| {
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)
-                .os(|| format!("cannot open log {}", path.display()))
-        };
         Ok(Self {
-            log: global.log.as_deref().map(open).transpose()?,
+            log: global.log.as_deref().map(Log::open).transpose()?,
             json: global.log_format == LogFormat::Json,
-            debug: global.debug,
+            level: if global.debug { LogLevel::Debug } else { global.log_level },
             warnings: RefCell::default(),
         })
     }
@@ -73,10 +66,10 @@ impl Report {
             fields.insert("warnings".into(), warnings.into());
         }
         if let Some(log) = &self.log {
-            self.write(log, "error", &sentence(error), fields);
+            self.write(Some(log), "error", &sentence(error), fields);
             eprint!("{}", text(error));
         } else if self.json {
-            self.write(std::io::stderr(), "error", &sentence(error), fields);
+            self.write(None, "error", &sentence(error), fields);
         } else {
             eprint!("{}", text(error));
         }
@@ -85,7 +78,9 @@ impl Report {
     /// Something worth telling that is no failure. Kept until it is clear
     /// whether an error follows.
     pub fn warning(&self, message: impl Into<String>) {
-        self.warnings.borrow_mut().push(message.into());
+        if self.level >= LogLevel::Warning {
+            self.warnings.borrow_mut().push(message.into());
+        }
     }
 
     /// Tells the warnings: what they were about has succeeded.
@@ -96,30 +91,20 @@ impl Report {
     /// Standard error belongs to the container when there is a log.
     fn write_warning(&self, message: &str) {
         match &self.log {
-            Some(log) => self.write(log, "warning", message, Map::new()),
+            Some(log) => self.write(Some(log), "warning", message, Map::new()),
             None => eprintln!("hako: warning: {message}"),
         }
     }
 
     /// What `--debug` asks for.
     pub fn debug(&self, message: &str) {
-        if !self.debug {
-            return;
-        }
-        match &self.log {
-            Some(log) => self.write(log, "debug", message, Map::new()),
-            None => self.write(std::io::stderr(), "debug", message, Map::new()),
+        if self.level >= LogLevel::Debug {
+            self.write(self.log.as_ref(), "debug", message, Map::new());
         }
     }
 
-    /// One line. There is nobody to tell when it cannot be written.
-    fn write(
-        &self,
-        mut to: impl Write,
-        level: &str,
-        message: &str,
-        mut fields: Map<String, Value>,
-    ) {
+    /// One line, to standard error where there is no log.
+    fn write(&self, to: Option<&Log>, level: &str, message: &str, mut fields: Map<String, Value>) {
         let time = timestamp();
         let line = if self.json {
             fields.insert("level".into(), level.into());
@@ -129,7 +114,12 @@ impl Report {
         } else {
             format!("time=\"{time}\" level={level} msg={message:?}")
         };
-        let _ = to.write_all(format!("{line}\n").as_bytes());
+        let line = format!("{line}\n");
+        match to {
+            Some(log) => log.write(level, message, &line),
+            // There is nobody to tell when it cannot be written.
+            None => drop(std::io::stderr().write_all(line.as_bytes())),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod errors_config;
 mod errors_exec;
 mod exec;
 mod exec_terminal;
+mod expressions;
 mod faults;
 mod features;
 mod foreground;

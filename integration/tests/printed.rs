@@ -151,6 +151,55 @@ fn spec_never_overwrites() {
     }
 }
 
+#[test]
+fn spec_may_have_another_name() {
+    let hako = Runtime::new();
+    let directory = hako.dir("d");
+    for words in [&["--bundle", "d", "--config", "one.json"][..], &["-b", "d", "-f", "two.json"]] {
+        let command = hako.bare().arg("spec").args(words).current_dir(hako.scratch());
+        let _ = command.output().ok();
+        let text = fs::read_to_string(directory.join(words[3])).unwrap();
+        let config: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(config["ociVersion"], "1.3.0");
+    }
+}
+
+/// The shell is the judge; fish is not everywhere.
+#[test]
+fn a_shell_completes_commands_options_and_ids() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    let container = hako.create(&hako.bundle());
+    let script = hako.bare().args(["completion", "bash"]).output().ok().stdout;
+    let complete = |line: &str| -> String {
+        let ask = format!(
+            "hako() {{ '{}' --root '{}' \"$@\"; }}\n{script}\nCOMP_WORDS=({line} \"\")\n\
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n_hako\necho \"${{COMPREPLY[@]}}\"",
+            hako.program().display(),
+            hako.root().display()
+        );
+        let output = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let words = |line: &str| complete(line).split_whitespace().map(String::from).collect();
+    let at_first: Vec<String> = words("hako");
+    for word in ["create", "completion", "--root", "--systemd-cgroup"] {
+        assert!(at_first.iter().any(|known| known == word), "{word}: {at_first:?}");
+    }
+    let kill: Vec<String> = words("hako --debug kill");
+    for word in ["--all", "--log-format", container.id()] {
+        assert!(kill.iter().any(|known| known == word), "{word}: {kill:?}");
+    }
+    let create: Vec<String> = words("hako create");
+    assert!(!create.iter().any(|known| known == container.id()), "{create:?}");
+    for (shell, word) in [("zsh", "bashcompinit"), ("fish", "complete -c hako")] {
+        let script = hako.bare().args(["completion", shell]).output().ok().stdout;
+        assert!(script.contains(word), "{script}");
+    }
+}
+
 /// A bundle that cannot run, and has something to be warned about on the way.
 fn broken(hako: &Runtime) -> Bundle {
     let mut bundle = hako.bundle();
@@ -210,6 +259,12 @@ fn the_log_is_added_to_and_stays_empty_on_success() {
         text.lines().find(|line| line.contains("level=error")).expect("a line with the level");
     assert!(error.contains("time=\"") && error.contains("msg=\""), "{error}");
 
+    // As crun writes it.
+    let file = hako.scratch().join("prefixed");
+    let option = format!("file:{}", file.display());
+    let _ = hako.on_bundle(&["--log", &option, "create"], &bundle).output();
+    assert!(fs::read_to_string(file).unwrap().contains("level=error"));
+
     let log = hako.scratch().join("fresh");
     let mut bundle = hako.bundle();
     let command = hako.on_bundle(
@@ -218,6 +273,25 @@ fn the_log_is_added_to_and_stays_empty_on_success() {
     );
     let _ = hako.finish(command, &bundle).ok();
     assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
+}
+
+#[test]
+fn the_level_says_which_messages_there_are() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.set("/process/capabilities/bounding/-", "CAP_NO_SUCH").inspector("print ran");
+    for (level, warns, tells) in [
+        ("error", false, false),
+        ("warning", true, false),
+        ("warn", true, false),
+        ("debug", true, true),
+    ] {
+        let output = hako.on_bundle(&["--log-level", level, "run"], &bundle).output().ok();
+        assert_eq!(output.stdout, "ran\n", "{level}");
+        assert_eq!(output.stderr.contains("CAP_NO_SUCH"), warns, "{level}: {output}");
+        assert_eq!(output.stderr.contains("level=debug"), tells, "{level}: {output}");
+    }
+    hako.command(&["--log-level", "error", "state", "nobody"]).output().fails("does not exist");
 }
 
 #[test]

@@ -299,6 +299,10 @@ fn names_that_nobody_knows_are_ignored_and_explained() {
     assert_eq!(getpid(&hako, &bundle, "0"), json!({ "errno": "EPERM" }));
     let plan = hako.on_bundle(&["explain"], &bundle).output().ok();
     assert!(plan.stdout.contains("ignored as unknown: a_call_of_the_future"), "{plan}");
+    let strict = "/annotations/run.oci.seccomp_fail_unknown_syscall";
+    assert_eq!(getpid(&hako, bundle.set(strict, "0"), "0"), json!({ "errno": "EPERM" }));
+    let refused = hako.refuses(bundle.set(strict, "1"), "/linux/seccomp/syscalls");
+    refused.fails("there is no system call \"a_call_of_the_future\"");
 }
 
 #[test]

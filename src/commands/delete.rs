@@ -11,34 +11,41 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use std::os::fd::OwnedFd;
 
-/// Deletes a container.
+/// Deletes a container, or those whose ids an expression fits.
 pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
-    check_id(&args.id)?;
-    let directory = match StateDir::open(&session.root, &args.id) {
+    match args.regex {
+        false => delete(session, &args.id, args.force),
+        true => session.for_each(&args.id, |id| delete(session, id, args.force)),
+    }
+}
+
+fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
+    check_id(id)?;
+    let directory = match StateDir::open(&session.root, id) {
         Ok(directory) => directory,
         // Engines delete by force what may already be gone.
-        Err(error) if args.force && error.errno.is_none() => return Ok(()),
+        Err(error) if force && error.errno.is_none() => return Ok(()),
         Err(error) => return Err(error),
     };
     let record = match directory.load() {
         Ok(record) => record,
-        Err(error) if args.force => return salvage(session, &directory, &error),
+        Err(error) if force => return salvage(session, &directory, &error),
         Err(error) => return Err(error),
     };
-    let container = Container { directory, record, id: args.id.clone() };
-    if args.force {
+    let container = Container { directory, record, id: id.to_owned() };
+    if force {
         // Whoever still creates it sees its init end, and gives up.
         kill_init(&container)?;
     }
     let _lock = container.directory.lock(LOCK_TIMEOUT)?;
-    let container = match session.container(&args.id) {
-        Ok(current) => Container { directory: StateDir::open(&session.root, &args.id)?, ..current },
-        Err(_) if args.force => return Ok(()),
+    let container = match session.container(id) {
+        Ok(current) => Container { directory: StateDir::open(&session.root, id)?, ..current },
+        Err(_) if force => return Ok(()),
         Err(error) => return Err(error),
     };
     let status = container.status();
     match status {
-        _ if args.force => {}
+        _ if force => {}
         Status::Stopped | Status::Created => {}
         Status::Running | Status::Paused | Status::Creating => {
             return Err(Error::new(format!(

@@ -8,11 +8,18 @@ use std::os::fd::AsFd;
 
 /// Sends a signal to the container's init, or to all its processes.
 pub fn run(session: &Session, args: &cli::Kill) -> Result<()> {
-    let container = session.container(&args.id)?;
     let signal = parse_signal(&args.signal)?;
+    match args.regex {
+        false => kill(session, &args.id, signal, args.all),
+        true => session.for_each(&args.id, |id| kill(session, id, signal, args.all)),
+    }
+}
+
+fn kill(session: &Session, id: &str, signal: i32, all: bool) -> Result<()> {
+    let container = session.container(id)?;
     let record = &container.record;
     // Without a pid namespace, the end of init is not the end of the others.
-    let everybody = args.all || (signal == libc::SIGKILL && !record.own_pid_namespace);
+    let everybody = all || (signal == libc::SIGKILL && !record.own_pid_namespace);
     if everybody {
         if signal == libc::SIGKILL && record.cgroup.made.is_some() {
             return record.cgroup.kill_all();

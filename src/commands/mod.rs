@@ -1,6 +1,7 @@
 //! One small file per verb.
 
 mod bundle;
+mod completion;
 mod create;
 mod delete;
 mod events;
@@ -27,6 +28,7 @@ use crate::report::Report;
 use crate::seal::Seal;
 use crate::spawn;
 use crate::state::{Record, StateDir, Status, check_id};
+use crate::sys::Regex;
 use clap::CommandFactory;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -88,6 +90,17 @@ impl Session<'_> {
         let record = directory.load()?;
         Ok(Container { directory, record, id: id.to_owned() })
     }
+
+    /// Does something with every container whose id an expression fits, going on
+    /// past failures; the first one is reported.
+    pub fn for_each(&self, expression: &str, act: impl Fn(&str) -> Result<()>) -> Result<()> {
+        let regex = Regex::new(expression)
+            .ok_or_else(|| Error::new(format!("{expression:?} is no regular expression")))?;
+        let ids = crate::state::list(&self.root)?;
+        let fitting = ids.iter().filter(|id| regex.is_in(id));
+        let done = fitting.map(|id| act(id).map_err(|error| error.within(id.as_str())));
+        done.fold(Ok(()), Result::and)
+    }
 }
 
 impl Container {
@@ -140,8 +153,10 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
     };
     let inherited = inherited.check()?;
     // These look at no container, and an ordinary user may have no such directory.
-    let needs_state =
-        !matches!(command, Command::Spec(_) | Command::Explain(_) | Command::Features);
+    let needs_state = !matches!(
+        command,
+        Command::Spec(_) | Command::Explain(_) | Command::Features | Command::Completion(_)
+    );
     let root = match state_root(&cli.global) {
         Err(error) if needs_state => return Err(error),
         root => root.unwrap_or_default(),
@@ -167,6 +182,7 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
             spec::run(&session, args, cli.global.rootless == Rootless::True).map(|()| 0)
         }
         Command::Features => features::run().map(|()| 0),
+        Command::Completion(args) => completion::run(args.shell).map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
     };
     let status = status.map_err(|error| match id {
@@ -195,6 +211,7 @@ fn name(command: &Command) -> (&'static str, &str) {
         Command::Events(args) => ("events", &args.id),
         Command::Spec(_) => ("spec", ""),
         Command::Features => ("features", ""),
+        Command::Completion(_) => ("completion", ""),
         Command::Explain(args) => ("explain", &args.id),
     }
 }

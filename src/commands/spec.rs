@@ -2,7 +2,6 @@
 
 use super::Session;
 use crate::cli;
-use crate::config::FILE_NAME;
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Maker};
 use crate::namespaces::{Account, Helper, IdKind, IdMapping, is_mapped};
@@ -12,7 +11,7 @@ use std::path::Path;
 
 /// Writes config.json, but never over an existing one.
 pub fn run(session: &Session, args: &cli::Spec, rootless: bool) -> Result<()> {
-    let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(FILE_NAME);
+    let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(&args.config);
     let host = Host::probe()?;
     let account = rootless.then(|| host.account());
     let config = account.map_or_else(config, rootless_config);

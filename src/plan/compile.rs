@@ -187,6 +187,9 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     };
     let seccomp = linux.seccomp().as_ref().map(|profile| seccomp::plan(profile, &mut compiler));
     let (profile, setup) = seccomp.unzip();
+    if let Some(profile) = &profile {
+        seccomp::plan_strictness(spec, profile, &mut compiler);
+    }
     process.seccomp = setup;
     namespaces::plan_groups(&mut process.user, &mut compiler);
     check_ids_are_mapped(&process.user, maps, &mut compiler);

@@ -21,7 +21,9 @@ pub use agent::{Agent, Connection, Subject};
 pub use architecture::native;
 pub use compile::compile;
 pub use filter::{Filter, NAME as FILTER};
-pub use plan::{Action, Condition, Flags, Op, Operator, Profile, Rule, Setup, plan};
+pub use plan::{
+    Action, Condition, Flags, Op, Operator, Profile, Rule, Setup, plan, plan_strictness,
+};
 pub use program::Program;
 pub use vocabulary::{ACTIONS, FLAGS, OPERATORS, architectures};
 

@@ -2,6 +2,7 @@
 
 use super::agent::Agent;
 use super::architecture;
+use crate::config::Spec;
 use crate::error::Error;
 use crate::plan::Compiler;
 use libseccomp::ScmpSyscall;
@@ -117,6 +118,9 @@ pub enum Op {
     HandOver,
 }
 
+/// Annotation with which a profile that names unknown calls is a fault.
+const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+
 /// Highest error number that a system call can return (`MAX_ERRNO`).
 const HIGHEST_ERRNO: u32 = 4095;
 const EPERM: u16 = libc::EPERM as u16;
@@ -128,6 +132,21 @@ const SPEC_ALLOW: u32 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u32;
 const NEW_LISTENER: u32 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
 const TSYNC_ESRCH: u32 = libc::SECCOMP_FILTER_FLAG_TSYNC_ESRCH as u32;
 const WAIT_KILLABLE_RECV: u32 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32;
+
+/// Refuses calls that libseccomp does not know, where the annotation asks for that.
+pub fn plan_strictness(spec: &Spec, profile: &Profile, compiler: &mut Compiler) {
+    let value = spec.annotations.as_ref().and_then(|annotations| annotations.get(FAIL_UNKNOWN));
+    if value.is_none_or(|value| value == "0") {
+        return;
+    }
+    for name in profile.unknown_names() {
+        compiler.fault(
+            Error::new(format!("there is no system call {name:?}"))
+                .at("/linux/seccomp/syscalls")
+                .hint(format!("without the annotation {FAIL_UNKNOWN} it is ignored")),
+        );
+    }
+}
 
 /// Resolves `linux.seccomp`, collecting every fault.
 pub fn plan(seccomp: &oci::LinuxSeccomp, compiler: &mut Compiler) -> (Profile, Setup) {

@@ -2,6 +2,7 @@
 
 mod bus;
 mod limits;
+mod log;
 mod placing;
 mod properties;
 mod update;

@@ -47,10 +47,16 @@ run() { docker run --rm "$@"; }
 keep() { docker run --detach --name job "$@" >/dev/null; }
 state() { docker inspect --format "{{.State.$1}}" "${2:-job}"; }
 
-needs_docker() { # MAJOR
-    local version
-    version=$(docker version --format '{{.Server.Version}}')
-    [ "${version%%.*}" -ge "$1" ] || skip "dockerd $version does otherwise, or knows nothing of it"
+version() { docker version --format '{{.Server.Version}}'; }
+is_docker() { [ "$(version | cut -d. -f1)" -ge "$1" ]; } # MAJOR, or newer
+needs_docker() { is_docker "$1" || skip "dockerd $(version) has no such option"; } # MAJOR
+
+# What --privileged gives: all that root has here, of those that docker knows; 20.10's list ends with CAP_AUDIT_READ.
+every_capability() {
+    local all
+    all=0x$(sed -n 's/^CapEff:\t//p' /proc/self/status)
+    is_docker 23 || all=$((all & 0x3fffffffff))
+    printf '%016x\n' "$all"
 }
 
 # Of the runtime's. containerd 1 tells docker of the end before it has had the runtime delete everything.

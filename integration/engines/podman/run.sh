@@ -109,6 +109,19 @@ case_preserve_fds() {
 case_sdnotify() {
     is "$(run --sdnotify container box sh -c 'echo ${NOTIFY_SOCKET-none}')" none
 }
+case_sdnotify_by_the_container() {
+    python3 -c 'import socket
+supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+supervisor.bind("supervisor")
+while True: print(supervisor.recv(1000).decode(), flush=True)' >heard &
+    local listener=$!
+    eventually test -S supervisor
+    NOTIFY_SOCKET=$PWD/supervisor keep --sdnotify container --rootfs /:O sh -c 'systemd-notify --ready; exec sleep 60'
+    eventually has_line READY=1 heard
+    has_line "MAINPID=$(state ConmonPid)" heard
+    kill $listener
+}
+has_line() { grep -qx "$1" "$2"; }
 case_secret() {
     echo hidden | podman secret create it -
     is "$(run --secret it box cat /run/secrets/it)" hidden

@@ -66,6 +66,14 @@ needs_capability() { # NAME NUMBER
 
 needs_file() { [ -e "$1" ] || skip "there is no $1 here"; }
 
+# documented SECTION LANGUAGE: the first block of this language in that section of docs/engines.md.
+documented() {
+    awk -v heading="## $1" -v fence='```'"$2" '
+        /^## / { inside = $0 == heading } inside && $0 == fence { printing = 1; next } printing && /^```/ { exit } printing' \
+        "$(command -v engines.md)"
+}
+about_hako() { [ "$runtime" = /usr/local/bin/hako ] && command -v engines.md >/dev/null; }
+
 # The runtime without the limits that cannot be had here. It keeps its name, which engines look at.
 limitless() {
     if [ -z "$(controllers_missing cpu io memory pids)" ]; then

@@ -4,12 +4,15 @@
 handler=tested
 port=8765
 
-begin_theme() {
+begin_theme() { start_cri; }
+end_theme() { stop_cri; }
+
+start_cri() {
     setsid "$engines/cri.py" $port </dev/null >"$work/cri.log" 2>&1 &
     echo $! >"$work/cri.pid"
     eventually cri Version
 }
-end_theme() { kill "$(cat "$work/cri.pid")"; }
+stop_cri() { kill "$(cat "$work/cri.pid")"; }
 
 # cri CALL [REQUEST]
 cri() {

@@ -1,0 +1,19 @@
+#!/bin/bash
+# What docs/engines.md tells to write, word for word.
+
+begin_theme() { cp /etc/containers/containers.conf containers.conf; }
+end_theme() { cp containers.conf /etc/containers/containers.conf; }
+
+case_containers_conf() {
+    about_hako || skip 'the documents are about hako'
+    # Besides: what this machine cannot do without.
+    {
+        documented podman toml
+        sed -n '/^\[containers\]/,/^\[engine\]/{/^\[engine\]/!p}' containers.conf
+    } >/etc/containers/containers.conf
+    is "$(podman info --format '{{.Host.OCIRuntime.Name}}')" hako
+    is "$(run --log-driver k8s-file box echo hello)" hello
+    has "$(exits 127 run box /missing)" 'no such file or directory'
+    is "$(run --cgroups disabled box echo without a cgroup)" 'without a cgroup'
+    podman --runtime /usr/local/bin/hako run --rm box true
+}

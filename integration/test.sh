@@ -42,6 +42,7 @@ if [ $failed = 0 ]; then
     step 'unit tests' cargo test --workspace --exclude hako-integration
     step 'integration tests' without_leaks cargo test --package hako-integration
     step 'unified cgroups, systemd' without_leaks integration/vm/test
+    step 'ordinary users, guest' integration/vm/test --all rootless::
     step 'engines' without_leaks integration/engines/test
     step 'engines, all limits' integration/engines/guest
     step 'conformance' without_leaks integration/conformance.sh test

@@ -127,6 +127,7 @@ fn enter_container(pidfd: &OwnedFd, kinds: &[Kind]) -> Result<()> {
         let error = Error::os(format!("cannot enter {}", super::names(kinds)), errno);
         match errno {
             nix::errno::Errno::ESRCH => error.hint("the container has just ended"),
+            nix::errno::Errno::EPERM => error.hint("only root may enter a container whose first process cannot be looked into, as when its program may not be read"),
             _ => error,
         }
     })

@@ -53,6 +53,24 @@ pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
     }
 }
 
+/// Directories that the kernel keeps for other file systems: covering them hides
+/// nothing.
+const MOUNT_POINTS: [&str; 13] = [
+    "/proc/sys/fs/binfmt_misc",
+    "/proc/fs/nfsd",
+    "/sys/fs/cgroup",
+    "/sys/fs/bpf",
+    "/sys/fs/pstore",
+    "/sys/fs/fuse/connections",
+    "/sys/fs/selinux",
+    "/sys/fs/smackfs",
+    "/sys/firmware/efi/efivars",
+    "/sys/kernel/config",
+    "/sys/kernel/debug",
+    "/sys/kernel/security",
+    "/sys/kernel/tracing",
+];
+
 /// A new procfs or sysfs that the kernel keeps from a user namespace, because of
 /// what covers the one that is there (`mount_too_revealing` in the kernel).
 pub fn explain_unseen(error: Error, filesystem: &str) -> Error {
@@ -67,7 +85,8 @@ pub fn explain_unseen(error: Error, filesystem: &str) -> Error {
             format!("cannot mount {filesystem}, since none is to be seen around the container");
         return Error { message: reason, ..error };
     };
-    let covered = below(&table, &there.place);
+    let mut covered = below(&table, &there.place);
+    covered.retain(|place| !MOUNT_POINTS.iter().any(|point| place.starts_with(point)));
     let place = there.place.display();
     let message = match covered.as_slice() {
         [] => format!(

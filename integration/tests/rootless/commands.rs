@@ -1,7 +1,8 @@
 //! Every command, as an ordinary user.
 
 use hako_integration::{
-    ConsoleSocket, Container, Exit, Runtime, Terminal, Value, cgroup_dir, json, reap, wait_until,
+    ConsoleSocket, Container, Exit, Runtime, Terminal, Value, cgroup_dir, copy_program, json, reap,
+    wait_until,
 };
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -260,6 +261,23 @@ fn exec_waits_for_the_start() {
     assert_eq!(output.code, Some(255), "{output}");
     assert!(output.stderr.contains("has not been started yet"), "{output}");
     assert!(output.stderr.contains("hint: hako start it first"), "{output}");
+}
+
+/// The kernel shows nobody a process whose program they may not read.
+#[test]
+fn exec_beside_an_unreadable_program_says_so() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    let program = hako.file("unreadable", "");
+    copy_program(&bundle.rootfs("/bin/inspector"), &program);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o711)).unwrap();
+    bundle.bind(&program, "/bin/unreadable", &["bind"]);
+    bundle.set("/process/args", ["/bin/unreadable", "sleep", "1000"]);
+    let container = hako.create(&bundle);
+    container.start();
+    let output = container.exec(&[], "report").output();
+    assert_eq!(output.code, Some(255), "{output}");
+    assert!(output.stderr.contains("hint: only root may enter"), "{output}");
 }
 
 /// What `explain` prints is what `create` does, or its refusal.

@@ -139,6 +139,18 @@ fn ownership_of_what_the_host_has_cannot_be_mapped() {
 /// A container that hako is in hides parts of its /proc: then a user namespace gets
 /// no new one, which would show them.
 #[test]
+fn a_covered_sys_is_recognised_and_named() {
+    let hako = Runtime::as_user();
+    let cover = hako.dir("cover");
+    mount_bind(&cover, "/sys/kernel").unwrap();
+    let bundle = hako.bundle();
+    let output = hako.refuses(&bundle, "/mounts/5");
+    says(&output, &["cannot mount sysfs, since", "parts of /sys are covered: ", "/sys/kernel"]);
+    rustix::mount::unmount("/sys/kernel", rustix::mount::UnmountFlags::DETACH).unwrap();
+    let _ = hako.inspect(&bundle);
+}
+
+#[test]
 fn a_covered_proc_is_recognised_and_named() {
     let hako = Runtime::as_user();
     let cover = hako.dir("cover");

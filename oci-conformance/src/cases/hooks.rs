@@ -199,7 +199,7 @@ pub const CASES: &[Case] = &[
         run: |cx| {
             log_inside(cx)?;
             report_hook(cx, "createContainer")?;
-            let args = ["hook", "into", "/log/startContainer", "report"];
+            let args = ["hook", "save", "/dev/null", "--", "into", "/log/startContainer", "report"];
             let hook = json!({ "path": "/bin/inspector", "args": args });
             cx.bundle.set("/hooks/startContainer/-", hook);
             let seen = cx.inspect()?;
@@ -241,7 +241,7 @@ pub const CASES: &[Case] = &[
             // container's mount namespace.
             let marker = cx.host_file("marker", "")?;
             let out = cx.host_dir("")?.join("seen");
-            let words = ["into", path(&out), "stat", path(&marker)];
+            let words = ["save", "/dev/null", "--", "into", path(&out), "stat", path(&marker)];
             let program = cx.inspector().to_path_buf();
             cx.bundle.hook("createContainer", &program, &words);
             cx.run()?;
@@ -295,7 +295,7 @@ pub const CASES: &[Case] = &[
         refs: &[],
         run: |cx| {
             let out = cx.host_dir("")?.join("seen");
-            let args = ["own-name", "into", path(&out), "report"];
+            let args = ["own-name", "save", "/dev/null", "--", "into", path(&out), "report"];
             let hook = json!({ "path": cx.inspector(), "args": args, "env": ["KEY=value"] });
             cx.bundle.set("/hooks/createRuntime/-", hook);
             cx.run()?;
@@ -373,7 +373,9 @@ fn states(cx: &mut Context) -> Result<Vec<Value>, Stop> {
 fn report_hook(cx: &mut Context, kind: &str) -> Verdict {
     let file = cx.host_dir("log")?.join(kind);
     let program = cx.inspector().to_path_buf();
-    cx.bundle.hook(kind, &program, &["into", path(&file), "report"]);
+    // Only `hooks.that-do-not-read` is about a hook that leaves its standard input unread.
+    let words = ["save", "/dev/null", "--", "into", path(&file), "report"];
+    cx.bundle.hook(kind, &program, &words);
     Ok(())
 }
 

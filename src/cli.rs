@@ -10,7 +10,7 @@ pub use usage::wrong_usage;
 
 use crate::cgroups::Manager;
 use crate::config::FILE_NAME;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -139,8 +139,33 @@ pub enum Rootless {
     Auto,
 }
 
-/// One of these is given.
+/// Parses the command line.
+///
+/// clap takes longer to build the options of all commands than most of them take to do
+/// their work. So those of one are built, the one that is named, which gives the same result.
+/// Where there is none, clap is asked again, with all of them, for what to say.
+pub fn parse() -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    parse_alone(&arguments).map_or_else(|| Cli::try_parse_from(&arguments), Ok)
+}
+
+/// With the options of the command that is named first.
+fn parse_alone(arguments: &[OsString]) -> Option<Cli> {
+    let all = Cli::command();
+    let named = arguments.iter().skip(1).find_map(|argument| all.find_subcommand(argument))?;
+    let alone = clap::Command::new("hako")
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .args(all.get_arguments())
+        .subcommand(named.clone());
+    let matches = alone.try_get_matches_from(arguments).ok()?;
+    Cli::from_arg_matches(&matches).ok()
+}
+
+/// One of these is given. The type of its options is described in the same words: what is built
+/// late has the last one.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// Create a container, ready to be started
     Create(Create),
@@ -178,8 +203,9 @@ pub enum Command {
     Explain(Explain),
 }
 
-/// A container.
+// A container. A comment for the documentation would be shown by all commands that have this.
 #[derive(Debug, Args)]
+#[allow(missing_docs)]
 pub struct Id {
     /// Id of the container
     #[arg(value_name = "ID")]
@@ -209,7 +235,7 @@ pub struct Bundle {
     pub no_new_keyring: bool,
 }
 
-/// `hako create`
+/// Create a container, ready to be started
 #[derive(Debug, Clone, Args)]
 pub struct Create {
     /// Id of the container
@@ -240,7 +266,7 @@ pub struct Channels {
     pub preserve_fds: u32,
 }
 
-/// `hako run`
+/// Create and start a container, and wait for it
 #[derive(Debug, Clone, Args)]
 pub struct Run {
     #[command(flatten)]
@@ -257,7 +283,7 @@ pub struct Run {
     pub no_subreaper: bool,
 }
 
-/// `hako kill`
+/// Send a signal to the first process of a container
 #[derive(Debug, Args)]
 pub struct Kill {
     /// Id of the container
@@ -274,7 +300,7 @@ pub struct Kill {
     pub regex: bool,
 }
 
-/// `hako delete`
+/// Remove a container that is not running
 #[derive(Debug, Args)]
 pub struct Delete {
     /// Id of the container
@@ -288,7 +314,7 @@ pub struct Delete {
     pub regex: bool,
 }
 
-/// `hako list`
+/// List containers
 #[derive(Debug, Args)]
 pub struct List {
     /// Format of the list: table or json
@@ -308,7 +334,7 @@ pub enum ListFormat {
     Json,
 }
 
-/// `hako spec`
+/// Write an example config.json; with --rootless, one for an unprivileged user
 #[derive(Debug, Args)]
 pub struct Spec {
     /// Directory to write config.json to
@@ -319,7 +345,7 @@ pub struct Spec {
     pub config: PathBuf,
 }
 
-/// `hako completion`
+/// Print what lets a shell complete commands, options and ids
 #[derive(Debug, Args)]
 pub struct Completion {
     /// For which: bash, zsh or fish
@@ -338,7 +364,7 @@ pub enum Shell {
     Fish,
 }
 
-/// `hako explain`
+/// Print what would be done to create a container, and do nothing
 #[derive(Debug, Args)]
 pub struct Explain {
     /// Id the container would have
@@ -359,4 +385,48 @@ pub enum ExplainFormat {
     Text,
     /// For programs
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_described_by_itself_as_in_the_list() {
+        let mut built = Cli::command();
+        built.build();
+        for listed in Cli::command().get_subcommands() {
+            let name = listed.get_name();
+            let about = built.find_subcommand(name).and_then(clap::Command::get_about);
+            assert_eq!(about, listed.get_about(), "{name}");
+        }
+    }
+
+    fn words(line: &str) -> Vec<OsString> {
+        ["hako"].into_iter().chain(line.split(' ')).map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_command_alone_is_parsed_as_among_the_others() {
+        for line in [
+            "create --bundle /b x --root /r",
+            "--root /r --log-format json state x",
+            "run --root=/a --root=/b -d x",
+            "kill x KILL --debug",
+            "exec --user 1:2 -e A=B -t x run --bundle create",
+            "--systemd-cgroup --rootless=true features",
+            "delete --force state",
+        ] {
+            let alone = parse_alone(&words(line)).map(|cli| format!("{cli:?}"));
+            let among = Cli::try_parse_from(words(line)).map(|cli| format!("{cli:?}"));
+            assert_eq!(alone, among.ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_alone_is_left_to_all() {
+        for line in ["--root run state x", "run --help", "help run", "--version", "frob"] {
+            assert!(parse_alone(&words(line)).is_none(), "{line}");
+        }
+    }
 }

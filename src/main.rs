@@ -2,8 +2,7 @@
 
 #![no_main]
 
-use clap::Parser;
-use hako::cli::{self, Cli};
+use hako::cli;
 use hako::commands::{self, Inherited};
 use hako::report::Report;
 use hako::weaken::{Defence, lacks};
@@ -19,7 +18,7 @@ fn run() -> u8 {
             return FAILURE;
         }
     };
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(usage) => {
             if !usage.use_stderr() {

@@ -4,7 +4,7 @@ use super::Channels;
 use clap::Args;
 use std::path::PathBuf;
 
-/// `hako exec`
+/// Execute another program in a container
 #[derive(Debug, Args)]
 pub struct Exec {
     /// Id of the container

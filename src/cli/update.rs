@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `hako update`
+/// Change the limits of a container
 #[derive(Debug, Args)]
 pub struct Update {
     /// Id of the container
@@ -70,7 +70,7 @@ pub struct Update {
     pub kernel_memory_tcp: Option<String>,
 }
 
-/// `hako ps`
+/// List the processes of a container
 #[derive(Debug, Args)]
 pub struct Ps {
     /// Id of the container
@@ -84,7 +84,7 @@ pub struct Ps {
     pub options: Vec<String>,
 }
 
-/// `hako events`
+/// Print statistics of a container, and when it runs out of memory
 #[derive(Debug, Args)]
 pub struct Events {
     /// Id of the container

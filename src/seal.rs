@@ -20,10 +20,11 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-const SELF: &CStr = c"/proc/self/exe";
+/// The binary that this process executes.
+pub(crate) const SELF: &CStr = c"/proc/self/exe";
 
 /// Commands that let a process of hako's into a container.
-const ENTERING: &[&str] = &["create", "run", "exec", "restore"];
+pub(crate) const ENTERING: &[&str] = &["create", "run", "exec", "restore"];
 
 /// The descriptor of what hako was executed from, to be closed in time.
 #[derive(Debug)]

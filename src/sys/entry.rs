@@ -16,6 +16,24 @@ macro_rules! entry {
             $crate::sys::prepare_process();
             $run().into()
         }
+
+        // Where the kernel begins: what libc does not have yet is not touched, and what libc's own
+        // start expects in registers and on the stack is as the kernel left it.
+        #[cfg(starts_before_libc)]
+        std::arch::global_asm!(
+            ".pushsection .text.hako_start, \"ax\", @progbits",
+            ".globl hako_start",
+            "hako_start:",
+            "xor ebp, ebp",
+            "mov rbx, rsp",
+            "mov rdi, rsp",
+            "call {seal}",
+            "mov rsp, rbx",
+            "xor edx, edx",
+            "jmp _start",
+            ".popsection",
+            seal = sym $crate::sys::seal_before_libc,
+        );
     };
 }
 

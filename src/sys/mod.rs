@@ -18,6 +18,8 @@ mod regex;
 mod schedule;
 mod seccomp;
 mod signal;
+#[cfg(starts_before_libc)]
+mod start;
 
 pub use auxv::{executed_descriptor, is_executed_by_root};
 pub use bpf::{
@@ -40,6 +42,8 @@ pub use regex::Regex;
 pub use schedule::{SchedulerAttributes, ioprio_set, sched_setaffinity, sched_setattr};
 pub use seccomp::{Instruction, load_filter};
 pub use signal::reset_signals;
+#[cfg(starts_before_libc)]
+pub use start::seal_before_libc;
 
 use rustix::io::Errno;
 

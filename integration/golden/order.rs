@@ -88,7 +88,7 @@ const CHILD: &[Rule<C>] = &[
     (TREE, is!(C::Terminal(Terminal::Open { .. })), "the terminal comes from the devpts mounted"),
     (TREE, MOUNTED, "hooks of the runtime see the finished tree"),
     (
-        is!(C::Receive(Message::Continue)),
+        MOUNTED,
         is!(C::Hooks(Hook::CreateContainer)),
         "createContainer hooks come after createRuntime's",
     ),
@@ -296,6 +296,11 @@ fn check_protocol(plan: &Plan) {
     let said = |message| child.iter().any(|(_, other)| *other == message);
     let gate = plan.child.iter().any(|step| step.op == C::Gate);
     assert_eq!(said(Message::Start), !gate, "start\n{plan}");
+    if let Some(index) = plan.child.iter().position(|step| MOUNTED(&step.op)) {
+        let next = plan.child.get(index + 1).map(|step| &step.op);
+        let waits = matches!(next, Some(C::Receive(Message::Continue)));
+        assert!(waits, "what the runtime does with the finished tree is waited for\n{plan}");
+    }
     let is_limit = |step: &Step<P>| matches!(step.op, P::Limit(_));
     if let Some(last) = plan.parent.iter().rposition(is_limit) {
         let is_word = |step: &Step<P>| matches!(step.op, P::Send(_) | P::SendNetwork);

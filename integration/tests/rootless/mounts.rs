@@ -2,8 +2,8 @@
 //! where the configuration wants it otherwise.
 
 use hako_integration::{Output, Runtime, Value, each, in_set, json, mount_at};
-use rustix::mount::{MountFlags, mount_bind, mount_remount};
-use std::path::{Path, PathBuf};
+use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
+use std::path::PathBuf;
 
 /// A directory of the user's, mounted in this way on the host.
 fn mounted(hako: &Runtime, name: &str, flags: MountFlags) -> PathBuf {
@@ -136,43 +136,62 @@ fn ownership_of_what_the_host_has_cannot_be_mapped() {
     );
 }
 
-/// A container that hako is in hides parts of its /proc: then a user namespace gets
-/// no new one, which would show them.
+/// Covers directories of every mount of a kind, as an engine does in a container that
+/// it does not trust; until it is dropped.
+struct Covered(Vec<PathBuf>);
+
+impl Covered {
+    fn new(hako: &Runtime, filesystem: &str, names: &[&str]) -> Self {
+        let cover = hako.dir("cover");
+        let table = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        let mounts = table.lines().filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            let is_wanted = right.starts_with(&format!("{filesystem} "));
+            is_wanted.then(|| PathBuf::from(left.split(' ').nth(4).unwrap()))
+        });
+        let places = mounts.flat_map(|mount| names.iter().map(move |name| mount.join(name)));
+        let places: Vec<PathBuf> = places.filter(|place| place.is_dir()).collect();
+        places.iter().for_each(|place| mount_bind(&cover, place).unwrap());
+        assert!(!places.is_empty());
+        Self(places)
+    }
+}
+
+impl Drop for Covered {
+    fn drop(&mut self) {
+        for place in &self.0 {
+            let _ = unmount(place, UnmountFlags::DETACH);
+        }
+    }
+}
+
+/// In a user namespace the kernel makes no file system that would show what a
+/// container around hako hides.
 #[test]
 fn a_covered_sys_is_recognised_and_named() {
     let hako = Runtime::as_user();
-    let cover = hako.dir("cover");
-    mount_bind(&cover, "/sys/kernel").unwrap();
+    let covered = Covered::new(&hako, "sysfs", &["kernel"]);
     let bundle = hako.bundle();
     let output = hako.refuses(&bundle, "/mounts/5");
     says(&output, &["cannot mount sysfs, since", "parts of /sys are covered: ", "/sys/kernel"]);
-    rustix::mount::unmount("/sys/kernel", rustix::mount::UnmountFlags::DETACH).unwrap();
+    drop(covered);
     let _ = hako.inspect(&bundle);
 }
 
 #[test]
 fn a_covered_proc_is_recognised_and_named() {
     let hako = Runtime::as_user();
-    let cover = hako.dir("cover");
-    for path in ["/proc/acpi", "/proc/scsi", "/proc/irq", "/proc/bus"] {
-        if Path::new(path).is_dir() {
-            mount_bind(&cover, path).unwrap();
-        }
-    }
+    let covered = Covered::new(&hako, "proc", &["acpi", "scsi", "irq", "bus"]);
     let bundle = hako.bundle();
     let output = hako.refuses(&bundle, "/mounts/0");
-    says(
-        &output,
-        &[
-            "cannot mount proc, since in a user namespace the kernel makes none where parts of /proc are covered: /proc/",
-            "hint: the container that hako is in needs all of it: docker run --security-opt systempaths=unconfined, podman run --security-opt unmask=ALL",
-        ],
-    );
+    let sentence = "cannot mount proc, since in a user namespace the kernel makes none where parts of /proc \
+                    are covered: /proc/";
+    let hint = "hint: the container that hako is in needs all of it: docker run --security-opt \
+                systempaths=unconfined, podman run --security-opt unmask=ALL";
+    says(&output, &[sentence, hint]);
     // Whoever is root of the machine may.
     let root = Runtime::new();
     let _ = root.inspect(&root.bundle());
-    for path in ["/proc/acpi", "/proc/scsi", "/proc/irq", "/proc/bus"] {
-        let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
-    }
+    drop(covered);
     let _ = hako.inspect(&bundle);
 }

@@ -66,6 +66,28 @@ fn device_rules_change_without_a_gap_and_only_when_asked_for() {
     assert_eq!(container.ask("open /dev/null write")[0], "ok");
 }
 
+/// A program that tries all the time gets in at none.
+#[test]
+fn there_is_no_moment_without_device_rules() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.install_busybox();
+    bundle.capabilities(&["CAP_MKNOD", "CAP_SYSLOG"]);
+    let script = "mknod /dev/k c 1 11; echo begun; while :; do true </dev/k && echo opened; done";
+    bundle.set("/process/args", ["/bin/busybox", "sh", "-c", script]);
+    let container = hako.create(&bundle);
+    container.start();
+    container.wait_for("begun");
+    let denying = r#"{"devices": [{"allow": false, "type": "c", "major": 1, "minor": 11}, {"allow": true, "type": "c", "major": 10, "access": "r"}]}"#;
+    for _ in 0..40 {
+        let _ = update(&hako, &container, denying).ok();
+    }
+    assert_eq!(container.stdout(), "begun\n");
+    // It would be noticed.
+    let _ = update(&hako, &container, r#"{"devices": [{"allow": true}]}"#).ok();
+    container.wait_for("opened");
+}
+
 #[test]
 fn a_failed_update_changes_nothing() {
     let hako = Runtime::new();

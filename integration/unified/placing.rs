@@ -110,6 +110,29 @@ fn check_joined(hako: &Runtime, bundle: &Bundle, namespace: &str) {
     assert_eq!(container.exec_and_ask(&[], "read /proc/self/cgroup"), seen);
 }
 
+/// Beside the cgroup that hako is in, which has processes.
+#[test]
+fn without_a_path_the_cgroup_has_the_name_of_the_container() {
+    let hako = Runtime::new();
+    let own = cgroup_of(std::process::id());
+    let (parent, _) = own.rsplit_once('/').unwrap();
+    for path in [None, Some("")] {
+        let mut bundle = hako.bundle();
+        match path {
+            None => bundle.remove("/linux/cgroupsPath"),
+            Some(path) => bundle.set("/linux/cgroupsPath", path),
+        };
+        bundle.set("/linux/resources/pids/limit", 9);
+        let container = hako.create(&bundle);
+        let place = format!("{parent}/{}", bundle.id());
+        assert_eq!(cgroup_of(container.pid()), place);
+        let limit = fs::read_to_string(cgroup_dir(&place).join("pids.max")).unwrap();
+        assert_eq!(limit.trim(), "9");
+        drop(container);
+        assert!(!cgroup_dir(&place).exists());
+    }
+}
+
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Lets the container write to its cgroups, or whatever `options` say.

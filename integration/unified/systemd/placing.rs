@@ -65,16 +65,21 @@ fn in_a_user_namespace_too() {
 #[test]
 fn without_a_path_the_unit_has_the_name_of_the_container() {
     let hako = Runtime::with_systemd();
-    let mut bundle = hako.bundle();
-    bundle.remove("/linux/cgroupsPath");
-    let unit = format!("hako-{}.scope", bundle.id());
-    let command = hako.on_bundle(&["run", "--detach"], &bundle).before("exec >/dev/null");
-    bundle.inspector("sleep 1000");
-    bundle.save();
-    let container = hako.make(command, &bundle);
-    assert_eq!(cgroup_of(container.pid()), format!("/system.slice/{unit}"));
-    drop(container);
-    assert_gone(&unit);
+    for path in [None, Some("")] {
+        let mut bundle = hako.bundle();
+        match path {
+            None => bundle.remove("/linux/cgroupsPath"),
+            Some(path) => bundle.set("/linux/cgroupsPath", path),
+        };
+        let unit = format!("hako-{}.scope", bundle.id());
+        let command = hako.on_bundle(&["run", "--detach"], &bundle).before("exec >/dev/null");
+        bundle.inspector("sleep 1000");
+        bundle.save();
+        let container = hako.make(command, &bundle);
+        assert_eq!(cgroup_of(container.pid()), format!("/system.slice/{unit}"));
+        drop(container);
+        assert_gone(&unit);
+    }
 }
 
 #[test]
@@ -90,6 +95,24 @@ fn slices_are_inside_of_slices() {
     assert_gone(&scope);
     systemctl(&["stop", "hakotest-inner.slice", "hakotest.slice"]);
     assert!(!Path::new("/sys/fs/cgroup/hakotest.slice").exists());
+}
+
+/// The kernel gives the slice no room for a cgroup; systemd says so in its own way.
+#[test]
+fn a_scope_that_systemd_cannot_start_is_told_with_its_result() {
+    let hako = Runtime::with_systemd();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/cgroupsPath", format!("hakofull.slice:p:{}", bundle.id()));
+    systemctl(&["start", "hakofull.slice"]);
+    let room = Path::new("/sys/fs/cgroup/hakofull.slice/cgroup.max.descendants");
+    fs::write(room, "0").unwrap();
+    let output = hako.on_bundle(&["run"], &bundle).output();
+    let scope = format!("p-{}.scope", bundle.id());
+    output.fails(&format!("systemd cannot start {scope}: job failed, unit resources"));
+    assert!(output.stderr.contains(&format!("journalctl -u {scope}")), "{output}");
+    assert_gone(&scope);
+    assert!(!hako.root().join(bundle.id()).exists());
+    systemctl(&["stop", "hakofull.slice"]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! One command of the runtime: it has a limit, and its output is kept.
 
 use crate::case::{Stop, fail};
-use crate::unix;
+use crate::{times, unix};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A command under construction.
 #[derive(Debug)]
@@ -118,6 +118,7 @@ impl Command {
         let words = self.words();
         // The runner reads it when the case itself hangs.
         fs::write(self.files.with_file_name("doing"), &words)?;
+        let begin = Instant::now();
         let mut child = self.spawn(&out, &err)?;
         let Some(status) = unix::ended_within(&mut child, self.limit)? else {
             child.kill()?;
@@ -125,6 +126,7 @@ impl Command {
             let expected = format!("`{words}` to return within {} s", self.limit.as_secs());
             return Err(fail(expected, format!("it hangs; {}", one_line(&read(&err)))));
         };
+        times::note(&self.files.with_file_name(times::FILE), &words, begin.elapsed())?;
         let (stdout, stderr) = (read(&out), read(&err));
         Ok(Output { words, code: status.code(), stdout, stderr })
     }
@@ -202,7 +204,6 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     /// What `sh -c SCRIPT` does as a command with this limit.
     fn outcome(name: &str, script: &str, limit: Duration) -> Result<Output, Stop> {

@@ -9,7 +9,8 @@ use crate::context::Context;
 use crate::host::CGROUPS;
 use crate::leftovers::Before;
 use crate::runtime::Runtime;
-use crate::{cases, cgroup, holder, unix};
+use crate::times::Time;
+use crate::{cases, cgroup, holder, times, unix};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
 };
@@ -46,6 +47,9 @@ pub struct Report {
     pub outcome: Outcome,
     /// What the case left behind.
     pub left: Vec<String>,
+    /// How long its commands took.
+    #[serde(default)]
+    pub times: Vec<Time>,
 }
 
 /// How a case went.
@@ -72,6 +76,11 @@ impl Job {
     /// Where the report is written.
     pub fn report(&self) -> PathBuf {
         self.dir.join("report.json")
+    }
+
+    /// Where the times of its commands are noted.
+    pub fn times(&self) -> PathBuf {
+        self.dir.join("io").join(times::FILE)
     }
 
     /// The outermost process of the case.
@@ -166,7 +175,7 @@ fn report(case: &Case, job: &Job) -> Result<Report, Stop> {
     context.runtime.delete_all();
     let left = before.left(&context);
     Ok(match verdict {
-        Ok(()) => Report { outcome: Outcome::Pass, left },
+        Ok(()) => Report { outcome: Outcome::Pass, left, times: Vec::new() },
         Err(stop) => Report::from_stop(stop, left),
     })
 }
@@ -182,7 +191,7 @@ impl Report {
             Stop::Skip(reason) => Outcome::Skip { reason },
             Stop::Suite(got) => Outcome::Fail { expected: "the suite to do its part".into(), got },
         };
-        Self { outcome, left }
+        Self { outcome, left, times: Vec::new() }
     }
 
     /// The report of a case whose process did not write one.
@@ -192,6 +201,6 @@ impl Report {
             expected: "the case to come to its end".into(),
             got: format!("{why}, last at `{doing}`"),
         };
-        Self { outcome, left: Vec::new() }
+        Self { outcome, left: Vec::new(), times: Vec::new() }
     }
 }

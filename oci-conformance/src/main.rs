@@ -23,6 +23,7 @@ mod results;
 mod runner;
 mod runtime;
 mod subject;
+mod times;
 mod unix;
 
 use clap::Parser;

@@ -5,6 +5,7 @@ use crate::coverage;
 use crate::deviations::Known;
 use crate::isolation::{Outcome, Report};
 use crate::subject::Subject;
+use crate::times::Time;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Record {
     pub left: Vec<String>,
     /// How long it took.
     pub millis: u128,
+    /// How long each command of the runtime took.
+    pub times: Vec<Time>,
     /// Why a failure was expected.
     pub known_fail: Option<String>,
     /// Why something was expected to be left.
@@ -80,6 +83,7 @@ impl Record {
             outcome: report.outcome,
             left: report.left,
             millis: took.as_millis(),
+            times: report.times,
             known_fail: known.fail,
             known_left: known.left,
             known_maybe: known.maybe,
@@ -159,6 +163,7 @@ pub mod tests {
             outcome,
             left: left.iter().map(|text| (*text).to_string()).collect(),
             millis: 12,
+            times: vec![Time { verb: "create".into(), micros: 4500 }],
             known_fail: None,
             known_left: None,
             known_maybe: None,

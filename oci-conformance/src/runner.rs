@@ -7,7 +7,7 @@ use crate::deviations::Deviations;
 use crate::isolation::{Job, Report};
 use crate::results::{Column, Record, Results};
 use crate::subject::Subject;
-use crate::{host, unix};
+use crate::{host, times, unix};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -145,7 +145,7 @@ impl Run {
             timeout: self.timeout,
         };
         match self.execute(&job) {
-            Ok(report) => report,
+            Ok(report) => Report { times: times::read(&job.times()), ..report },
             Err(error) => failed("run the case", error),
         }
     }

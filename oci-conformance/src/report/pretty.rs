@@ -2,6 +2,7 @@
 
 use crate::isolation::Outcome;
 use crate::results::{Column, Record, Results, count, sections};
+use crate::times::medians;
 use std::fmt::Write;
 
 pub fn render(results: &Results) -> String {
@@ -54,6 +55,8 @@ fn summary(text: &mut String, column: &Column) {
         let (pass, fail, skip) = (counts.pass, counts.fail, counts.skip);
         let _ = writeln!(text, "{section:56} {pass:5} {fail:5} {skip:5}");
     }
+    let times = column.records.iter().flat_map(|record| &record.times);
+    let _ = writeln!(text, "\nmedian times: {}", medians(times));
     let counts = count(&column.records);
     let _ = writeln!(
         text,
@@ -79,6 +82,7 @@ mod tests {
         assert!(text.contains("FAIL a.fail  MUST config.md:66\n     expected  umask: 23\n"));
         assert!(text.contains("left behind: cgroup /x"));
         assert!(text.contains("FAIL a.known  MUST config.md:66  (known: it is old)"));
+        assert!(text.contains("median times: create 4.5 ms\n"));
         assert!(text.contains("skipped: no SELinux\n     a.skip"));
         assert!(
             text.contains("box: 1 passed, 2 failed, 1 skipped, 1 left something behind; 1 not as")

@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, "/opt")
 
-import cri_pb2  # made by build
+import cri_pb2  # made by build; in the guest, it is beside this file
 import grpc
 from google.protobuf import json_format
 

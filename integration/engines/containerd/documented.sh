@@ -4,6 +4,7 @@
 # shellcheck source=/dev/null
 . "$engines/containerd/cri.sh"
 handler=hako
+about_hako || tidy() { :; }
 
 begin_theme() {
     about_hako || return 0

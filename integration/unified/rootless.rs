@@ -70,6 +70,9 @@ fn the_users_systemd_makes_a_scope_without_being_asked_for() {
     assert!(stats["data"]["memory"]["usage"]["usage"].as_u64().unwrap() > 0, "{stats}");
     let seen = &container.exec_and_ask(&[], "report")[0];
     assert_eq!(seen["cgroup"], container.ask("report")[0]["cgroup"]);
+    fs::create_dir(place.join("below")).unwrap();
+    let seen = &container.exec_and_ask(&["--cgroup", "/below"], "report")[0];
+    assert_eq!(seen["cgroup"], "0::/below");
     let pids = container.command(&["ps", "--format", "json"]).output().ok().json();
     assert_eq!(pids, json!([container.pid()]));
     let _ = container.command(&["delete", "--force"]).output().ok();
@@ -179,6 +182,36 @@ fn a_delegated_unit_has_the_containers() {
     assert!(place.ends_with(bundle.id()), "{place:?}");
     assert!(place.parent().unwrap().to_str().unwrap().ends_with(".scope"), "{place:?}");
     assert_eq!(limit(&container, "pids.max"), "20");
+    let _ = container.command(&["delete", "--force"]).output().ok();
+    assert!(!place.exists());
+}
+
+/// Rootless engines: root of their own namespace, whose systemd is the user's.
+#[test]
+fn an_engines_container_is_a_scope_of_the_users_systemd() {
+    let hako = world().in_namespaces(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let mut bundle = hako.bundle();
+    bundle.namespace("network", Some(&network.path("net"))).inspector("serve");
+    bundle.set("/linux/cgroupsPath", format!("user.slice:engine:{}", bundle.id()));
+    bundle.set(
+        "/linux/resources",
+        json!({ "memory": { "limit": 64 << 20 }, "pids": { "limit": 20 } }),
+    );
+    let container =
+        hako.make(hako.on_bundle(&["create"], &bundle).arg("--systemd-cgroup"), &bundle);
+    container.start();
+    let place = cgroup(container.pid());
+    assert!(place.ends_with(format!("engine-{}.scope", bundle.id())), "{place:?}");
+    assert_eq!(limit(&container, "memory.max"), "67108864");
+    // From outside of what is delegated, as all of the engine may be.
+    let seen = &container.exec_and_ask(&["--user", "5:6"], "report")[0];
+    assert_eq!((&seen["uid"]["real"], &seen["cgroup"]), (&json!(5), &json!("0::/")));
+    let _ = container.command(&["pause"]).output().ok();
+    assert_eq!(container.status(), "paused");
+    let _ = container.command(&["resume"]).output().ok();
+    let _ = container.command(&["update", "--pids-limit", "30"]).output().ok();
+    assert_eq!(limit(&container, "pids.max"), "30");
     let _ = container.command(&["delete", "--force"]).output().ok();
     assert!(!place.exists());
 }

@@ -196,6 +196,25 @@ fn a_delegated_directory_has_the_containers() {
     assert!(!directory.exists());
 }
 
+/// The kernel lets a user put processes into their cgroups from their cgroups only.
+#[test]
+fn exec_from_outside_of_the_delegated_cgroup_says_so() {
+    let hako = Runtime::as_user().with_delegated_cgroup();
+    let container = in_delegated(&hako);
+    let uid = hako.user().uid().to_string();
+    let runtime_dir = hako.root().parent().unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
+        .arg(hako.program())
+        .args(["exec", container.id(), "/bin/inspector"])
+        .env("XDG_RUNTIME_DIR", runtime_dir)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(255), "{text}");
+    assert!(text.contains("only from the cgroups that were delegated with it"), "{text}");
+}
+
 #[test]
 fn a_paused_container_stands_still() {
     let hako = Runtime::as_user().with_delegated_cgroup();
@@ -249,7 +268,9 @@ fn a_cgroup_of_others_is_refused() {
     let hako = Runtime::as_user();
     let mut bundle = hako.bundle();
     bundle.set("/linux/cgroupsPath", format!("/{}/x", hako.cgroup()));
-    hako.run(&bundle).fails("cgroup");
+    let output = hako.run(&bundle);
+    output.fails("cannot create cgroup");
+    assert!(output.stderr.contains("hint: the parent cgroup must be writable"), "{output}");
 }
 
 /// Its init is still hako, which nobody may look into.

@@ -24,8 +24,13 @@ impl Join {
         // Not every path in a configuration leads to a namespace: a FIFO must
         // not block, a terminal must not become ours.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(&self.path, flags, Mode::empty())
-            .os(|| format!("cannot open {} namespace {path}", self.kind))?;
+        let fd = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| {
+            let error = Error::os(format!("cannot open {} namespace {path}", self.kind), errno);
+            match errno {
+                rustix::io::Errno::ACCESS => error.hint("below /proc/PID namespaces are open to those who may look into that process only"),
+                _ => error,
+            }
+        })?;
         let wrong =
             |what: String| Error::new(format!("{path} is {what}, not a {} namespace", self.kind));
         let on = rustix::fs::fstatfs(&fd).os(|| format!("cannot examine {path}"))?;
@@ -41,6 +46,17 @@ impl Join {
         }
         Ok(fd)
     }
+
+    fn enter(&self, fd: &OwnedFd) -> Result<()> {
+        setns(fd, flag(self.kind)).map_err(|errno| {
+            let message = format!("cannot enter {} namespace {}", self.kind, self.path.display());
+            let error = Error::os(message, errno);
+            match errno {
+                nix::errno::Errno::EPERM => error.hint("that takes privilege over it: it must belong to hako's user namespace, to the one that is entered, or to one below them"),
+                _ => error,
+            }
+        })
+    }
 }
 
 /// Namespaces the runtime has entered for the time of the clone. Dropping it
@@ -54,8 +70,7 @@ impl Visit {
     /// Enters the namespace behind `fd`.
     pub fn enter(&mut self, join: &Join, fd: &OwnedFd) -> Result<()> {
         self.remember(join.kind)?;
-        setns(fd, flag(join.kind))
-            .os(|| format!("cannot enter {} namespace {}", join.kind, join.path.display()))
+        join.enter(fd)
     }
 
     /// Enters namespaces of the container whose init `pidfd` is.
@@ -154,7 +169,7 @@ impl Op {
                 let Some(fd) = namespace else {
                     return Err(Error::new(format!("{} was not opened", join.path.display())));
                 };
-                setns(fd, flag(join.kind)).os(|| format!("cannot enter {}", join.path.display()))
+                join.enter(fd)
             }
             Op::Undumpable => make_undumpable(),
             Op::BecomeUser { uid, gid, keep_groups } => become_user(*uid, *gid, *keep_groups),

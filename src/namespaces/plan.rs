@@ -429,6 +429,13 @@ pub fn plan_interfaces(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler)
                 .hint("add {\"type\": \"network\"} to linux.namespaces"),
         );
     }
+    if !devices.is_empty() && !compiler.host.owns(Kind::Network) {
+        compiler.fault(
+            Error::new("moving interfaces takes privilege over the network they are in, which an ordinary user has not got")
+                .at("/linux/netDevices")
+                .hint("run hako as root; or have a program such as pasta or slirp4netns connect the container"),
+        );
+    }
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (host, device) in devices {
         let container = device.name().as_deref().filter(|name| !name.is_empty()).unwrap_or(host);

@@ -104,7 +104,15 @@ impl Scheduler {
             period: self.period,
             ..Default::default()
         })
-        .os(|| format!("cannot set scheduler {self}"))
+        .map_err(|errno| refused(format!("cannot set scheduler {self}"), errno))
+    }
+}
+
+fn refused(message: String, errno: rustix::io::Errno) -> Error {
+    let error = Error::os(message, errno);
+    match errno {
+        rustix::io::Errno::PERM => error.hint("real time and a nicer value than hako's take CAP_SYS_NICE on the machine, or RLIMIT_RTPRIO and RLIMIT_NICE"),
+        _ => error,
     }
 }
 
@@ -178,7 +186,8 @@ impl IoPriority {
 
     /// Applies it to this thread.
     pub fn apply(&self) -> Result<()> {
-        sys::ioprio_set(self.class, self.priority).os(|| format!("cannot set I/O priority {self}"))
+        sys::ioprio_set(self.class, self.priority)
+            .map_err(|errno| refused(format!("cannot set I/O priority {self}"), errno))
     }
 }
 

@@ -206,3 +206,72 @@ fn hooks_are_the_users() {
     assert!(text.starts_with(&format!("{}\n", hako.user().uid())), "{text}");
     assert!(text.contains(bundle.id()), "{text}");
 }
+
+/// A filter is loaded whoever the process is, and `exec` has it, too.
+#[test]
+fn a_filter_restricts_the_container_and_exec() {
+    let hako = Runtime::as_user();
+    for (uid, no_new_privileges) in [(0, true), (0, false), (1000, false)] {
+        let mut bundle = hako.bundle();
+        bundle.set("/process/user/uid", uid);
+        bundle.set("/process/noNewPrivileges", no_new_privileges);
+        let rule =
+            json!({ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38 });
+        let filter = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] });
+        bundle.set("/linux/seccomp", filter);
+        let container = hako.serve(&bundle);
+        let refused = json!({ "errno": "ENOSYS" });
+        assert_eq!(container.ask("mkdir /dev/shm/x")[0], refused, "{uid} {no_new_privileges}");
+        assert_eq!(container.exec_and_ask(&[], "mkdir /dev/shm/x")[0], refused);
+    }
+}
+
+#[test]
+fn limits_of_the_caller_are_the_most_there_is() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle
+        .set("/process/rlimits/0", json!({ "type": "RLIMIT_NOFILE", "soft": 4096, "hard": 4096 }));
+    let command = hako.on_bundle(&["run"], &bundle).before("ulimit -n 2048");
+    let output = hako.finish(command, &bundle);
+    output.refuses("/process/rlimits");
+    assert!(
+        output.stderr.contains("hint: raising a hard limit needs CAP_SYS_RESOURCE"),
+        "{output}"
+    );
+    let command = hako.on_bundle(&["run"], &bundle).before("ulimit -n 8192");
+    let seen = hako.finish(command, &bundle).ok().json();
+    assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"]["hard"], 4096);
+}
+
+/// What only root of the machine has the privilege for.
+#[test]
+fn what_takes_more_privilege_is_refused_with_the_reason() {
+    let hako = Runtime::as_user();
+    let roots = format!("/proc/{}/ns/net", std::process::id());
+    let open = hako.file("network", "");
+    hako.bind("/proc/thread-self/ns/net".as_ref(), &open, false);
+    let fifo = json!({ "policy": "SCHED_FIFO", "priority": 5 });
+    let real_time = json!({ "class": "IOPRIO_CLASS_RT", "priority": 1 });
+    let network = |path: &str| {
+        json!([{ "type": "user" }, { "type": "mount" }, { "type": "pid" },
+                                      { "type": "network", "path": path }])
+    };
+    let rows = [
+        ("/process/scheduler", fifo, "take CAP_SYS_NICE on the machine"),
+        ("/process/ioPriority", real_time, "take CAP_SYS_NICE on the machine"),
+        ("/process/oomScoreAdj", json!(-500), "lowering it needs CAP_SYS_RESOURCE"),
+        ("/linux/netDevices", json!({ "lo": {} }), "takes privilege over the network they are in"),
+        ("/linux/namespaces", network(&roots), "open to those who may look into that process only"),
+        ("/linux/namespaces", network(open.to_str().unwrap()), "that takes privilege over it"),
+    ];
+    each(rows, |(place, value, words)| {
+        let mut bundle = hako.bundle();
+        if *place == "/linux/namespaces" {
+            bundle.set("/mounts", json!([])).remove("/hostname");
+        }
+        bundle.set(place, value.clone());
+        let output = hako.refuses(&bundle, place);
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    });
+}

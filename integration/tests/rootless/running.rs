@@ -260,7 +260,6 @@ fn what_takes_more_privilege_is_refused_with_the_reason() {
     let rows = [
         ("/process/scheduler", fifo, "take CAP_SYS_NICE on the machine"),
         ("/process/ioPriority", real_time, "take CAP_SYS_NICE on the machine"),
-        ("/process/oomScoreAdj", json!(-500), "lowering it needs CAP_SYS_RESOURCE"),
         ("/linux/netDevices", json!({ "lo": {} }), "takes privilege over the network they are in"),
         ("/linux/namespaces", network(&roots), "open to those who may look into that process only"),
         ("/linux/namespaces", network(open.to_str().unwrap()), "that takes privilege over it"),

@@ -318,3 +318,20 @@ fn explain_refuses_what_create_refuses() {
         assert!(output.stderr.contains("hint: hako spec --rootless writes"), "{output}");
     }
 }
+
+/// Root in the container is the user outside, who may write to a hako of their own:
+/// what enters is a copy that nobody can write to.
+#[test]
+fn a_binary_of_the_users_own_stays_out_of_reach() {
+    let hako = Runtime::as_user();
+    let copy = hako.user().home().join("hako");
+    copy_program(hako.program(), &copy);
+    hako.user().own(&copy);
+    hako.bind(&copy, hako.program(), false);
+    let container = hako.create(&hako.bundle());
+    let executed = fs::metadata(format!("/proc/{}/exe", container.pid())).unwrap();
+    let own = fs::metadata(&copy).unwrap();
+    assert_ne!((executed.dev(), executed.ino()), (own.dev(), own.ino()));
+    let open = fs::OpenOptions::new().write(true).open(format!("/proc/{}/exe", container.pid()));
+    assert!(open.is_err(), "it can be written to");
+}

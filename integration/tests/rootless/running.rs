@@ -42,6 +42,40 @@ fn one_id_is_enough_and_its_meaning_is_told() {
     assert_eq!(seen[1]["code"], 0);
 }
 
+/// The user keeps their number inside, as with podman's keep-id; root is somebody
+/// else, or nobody.
+#[test]
+fn the_own_id_can_be_any_inside() {
+    let hako = Runtime::as_lone_user();
+    let mut bundle = hako.bundle();
+    let uid = hako.user().uid();
+    let map = json!([{ "containerID": 1000, "hostID": uid, "size": 1 }]);
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 })).set("/root/readonly", false);
+    let seen = hako.ask(&bundle, "report -- write /made x -- stat /made -- open /dev/null write");
+    assert_eq!(seen[0]["uid_map"], json!([[1000, uid, 1]]));
+    assert_eq!((&seen[2]["uid"], &seen[2]["gid"]), (&json!(1000), &json!(1000)));
+    assert_eq!(seen[3], "ok");
+
+    let hako = Runtime::as_user();
+    let first = hako.user().first_subordinate();
+    let mut bundle = hako.bundle();
+    let map = json!([
+        { "containerID": 0, "hostID": first, "size": 1000 },
+        { "containerID": 1000, "hostID": uid, "size": 1 },
+        { "containerID": 1001, "hostID": first + 1000, "size": 64000 },
+    ]);
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 })).set("/root/readonly", false);
+    let container = hako.serve(&bundle);
+    let seen = container.ask("report -- write /made x -- stat /made");
+    assert_eq!(seen[0]["uid_map"][1], json!([1000, uid, 1]));
+    assert_eq!(seen[2]["uid"], 1000);
+    let seen = &container.exec_and_ask(&["--user", "0:0"], "report")[0];
+    assert_eq!(seen["uid"]["real"], 0);
+    assert_eq!(fs::metadata(bundle.rootfs("/made")).unwrap().uid(), uid);
+}
+
 #[test]
 fn supplementary_groups_are_set_where_they_may_be() {
     let hako = Runtime::as_user();

@@ -75,7 +75,13 @@ impl Runtime {
     /// is theirs, with the state where it is by default.
     #[must_use]
     pub fn as_user() -> Self {
-        Self::new().of(|scratch| User::made_up(scratch, true))
+        Self::new().for_user()
+    }
+
+    /// The same with this program, for a user with further ids.
+    #[must_use]
+    pub fn for_user(self) -> Self {
+        self.of(|scratch| User::made_up(scratch, true))
     }
 
     /// The same for a user who has no id but their own.

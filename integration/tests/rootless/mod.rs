@@ -2,6 +2,7 @@
 
 mod commands;
 mod diagnosis;
+mod faults;
 mod joined;
 mod mounts;
 mod nested;

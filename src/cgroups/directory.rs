@@ -218,8 +218,7 @@ fn mkdir(path: &Path) -> rustix::io::Result<()> {
 fn creation_refused(path: &Path, errno: Errno) -> Error {
     let error = Error::os(format!("cannot create cgroup {}", path.display()), errno);
     match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => error
-            .hint("the parent cgroup must be writable: delegate it to this user, or run as root"),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => error.hint("the parent cgroup must be writable: delegate it to this user, run as root, or leave out cgroupsPath, so that hako looks for a place"),
         Errno::AGAIN => {
             error.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached")
         }

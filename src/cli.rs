@@ -1,9 +1,11 @@
 //! The command line: types only.
 
+mod checkpoint;
 mod exec;
 mod update;
 mod usage;
 
+pub use checkpoint::{CgroupsMode, Checkpoint, Connections, NetworkLock, PageServer, Restore};
 pub use exec::{Exec, User};
 pub use update::{Events, Ps, Update};
 pub use usage::wrong_usage;
@@ -191,6 +193,10 @@ pub enum Command {
     Resume(Id),
     /// Change the limits of a container
     Update(Update),
+    /// Save the processes of a container, to restore them later (needs criu)
+    Checkpoint(Checkpoint),
+    /// Make a container from a checkpoint, and wait for it (needs criu)
+    Restore(Restore),
     /// Print statistics of a container, and when it runs out of memory
     Events(Events),
     /// Write an example config.json; with --rootless, one for an unprivileged user

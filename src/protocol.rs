@@ -54,6 +54,8 @@ pub enum Message {
     Start,
     /// To the parent: the filter is loaded; its listener has this number.
     Listener,
+    /// To the parent, by who becomes criu: one of the directories it works in.
+    Directory,
 }
 
 /// What goes over the wire.
@@ -205,6 +207,19 @@ impl Socket {
             )))),
             Ok(Packet::Failed(error)) => Err(Interruption::Failed(*error)),
             Err(error) => Err(Interruption::Failed(Error::new(format!("protocol error: {error}")))),
+        }
+    }
+
+    /// Waits until execve(2), or its end, has closed the connection to a child.
+    ///
+    /// # Errors
+    /// The child's own account of why it could not execute its program.
+    pub fn wait_for_execution(&self) -> Result<()> {
+        // No message is expected: `Start` can only be wrong.
+        match self.receive(Message::Start) {
+            Err(Interruption::Closed) => Ok(()),
+            Err(Interruption::Failed(error)) => Err(error),
+            Ok(_) => Err(Error::new("protocol error: unexpected message from init")),
         }
     }
 }

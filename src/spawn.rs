@@ -2,8 +2,10 @@
 //! and the protocol is served until init has been created.
 
 mod parent;
+mod place;
 
-pub use parent::{Parent, Served};
+pub use parent::{Parent, Served, write_pid_file};
+pub use place::Place;
 
 use crate::cgroups::CgroupDir;
 use crate::error::{Error, Result};
@@ -222,7 +224,7 @@ impl Spawned {
     /// # Errors
     /// Init's own account of why the program could not be executed.
     pub fn wait_for_execution(&self, is_filtered: bool) -> Result<()> {
-        wait_for_execution(&self.socket)?;
+        self.socket.wait_for_execution()?;
         if is_filtered && is_unexecuted(self.pid) {
             Err(self.explain_end(UNEXECUTED))
         } else {
@@ -245,14 +247,11 @@ impl Spawned {
 
     /// Ends init and waits for its end.
     pub fn kill(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-        self.reap();
+        kill(self.pidfd.as_fd());
     }
 
     fn reap(&self) {
-        let _ = rustix::io::retry_on_intr(|| {
-            rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED)
-        });
+        reap(self.pidfd.as_fd());
     }
 
     /// How init has ended; it can still be waited for.
@@ -289,6 +288,17 @@ impl Spawned {
     }
 }
 
+/// Ends a child and waits for its end.
+pub fn kill(pidfd: BorrowedFd) {
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    reap(pidfd);
+}
+
+fn reap(pidfd: BorrowedFd) {
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    let _ = rustix::io::retry_on_intr(wait);
+}
+
 /// Waits for the number of a listener, and hands the listener to the agent.
 pub fn pass_listener(
     socket: &Socket,
@@ -305,16 +315,6 @@ pub fn pass_listener(
 
 /// When init ended without a word after everything was said.
 pub const UNEXECUTED: &str = "before it executed the program; linux.seccomp may forbid execve";
-
-/// Waits until execve(2), or its end, has closed the connection to init.
-pub fn wait_for_execution(socket: &Socket) -> Result<()> {
-    // No message is expected: `Start` can only be wrong.
-    match socket.receive(Message::Start) {
-        Err(Interruption::Closed) => Ok(()),
-        Err(Interruption::Failed(error)) => Err(error),
-        Ok(_) => Err(Error::new("protocol error: unexpected message from init")),
-    }
-}
 
 fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)

@@ -15,6 +15,7 @@ pub use timestamp::timestamp;
 
 use crate::cgroups;
 use crate::config;
+use crate::criu::Outside;
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::namespaces::Entry;
@@ -52,6 +53,12 @@ pub struct Record {
     pub own_pid_namespace: bool,
     /// How further processes get into its namespaces.
     pub entry: Entry,
+    /// What of it is not its own, for checkpoint.
+    #[serde(default, skip_serializing_if = "Outside::is_empty")]
+    pub outside: Outside,
+    /// Checkpoint has ended it, so that restore may take its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpointed: bool,
     /// The resolved process.
     pub process: Process,
     /// Hooks still to run.

@@ -8,6 +8,7 @@ mod order;
 
 use hako::cgroups;
 use hako::config;
+use hako::criu::Outside;
 use hako::error::Error;
 use hako::host::Host;
 use hako::plan::{self, Options, Plan};
@@ -275,6 +276,12 @@ fn the_state_file_keeps_its_format() {
         cgroup: cgroups::Record { made: Some(placement.directory()), placement },
         own_pid_namespace: plan.clone.is_new(hako::namespaces::Kind::Pid),
         entry: plan.entry,
+        outside: Outside {
+            mounts: vec!["/data".into()],
+            namespaces: vec![hako::namespaces::Kind::Network],
+            obstacle: Some("it cannot be".to_owned()),
+        },
+        checkpointed: true,
         identity: plan.identity,
         process: plan.process,
         hooks: plan.hooks,

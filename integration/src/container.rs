@@ -175,7 +175,7 @@ impl<'r> Container<'r> {
         let mut lines = Vec::new();
         wait_until(&format!("{count} answers to `{chain}` of {}", self.id), || {
             let text = self.stdout();
-            let complete = text.lines().count() - usize::from(!text.ends_with('\n'));
+            let complete = text.matches('\n').count();
             lines = text.lines().map(String::from).collect();
             complete >= end
         });

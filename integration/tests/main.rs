@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bundles;
+mod checkpoint;
 mod cli;
 mod damaged_state;
 mod device_rules;

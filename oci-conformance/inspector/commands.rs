@@ -24,7 +24,12 @@ fn run(words: &[&str]) -> Outcome<Option<Value>> {
         ["write", path, ref text @ ..] => files::write(path, &text.join(" "))?,
         ["append", path, ref text @ ..] => files::append(path, &text.join(" "))?,
         ["save", path] => files::save(path)?,
+        ["count", path] => files::count(path)?,
         ["into", path, ref command @ ..] => into(path, command)?,
+        ["lock", path, ref command @ ..] => {
+            let _lock = files::lock(path)?;
+            return run(command);
+        }
         ["open", path, flags] => files::open(path, flags)?,
         ["stat", path] => files::stat(path)?,
         ["follow", path] => files::follow(path)?,

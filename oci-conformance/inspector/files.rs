@@ -5,7 +5,9 @@ use crate::sys;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The text of a file.
 pub fn read(path: &str) -> Outcome<Value> {
@@ -29,6 +31,28 @@ pub fn append(path: &str, text: &str) -> Outcome<Value> {
 pub fn save(path: &str) -> Outcome<Value> {
     let bytes = std::io::copy(&mut std::io::stdin(), &mut fs::File::create(path)?)?;
     Ok(json!({ "copied": bytes }))
+}
+
+/// Locks a file, which is created when missing, until it is closed.
+pub fn lock(path: &str) -> Outcome<fs::File> {
+    let file = fs::File::create(path)?;
+    let exclusive = libc::LOCK_EX.into();
+    sys::syscall(libc::SYS_flock, [file.as_raw_fd().into(), exclusive, 0, 0, 0, 0])?;
+    Ok(file)
+}
+
+/// Counts for ever, without a pause, and writes every thousandth number to a file,
+/// with the time at which it began.
+pub fn count(path: &str) -> Outcome<Value> {
+    let file = fs::File::create(path)?;
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).map_err(invalid)?.as_nanos();
+    let mut number = 0_u64;
+    loop {
+        if number.is_multiple_of(1000) {
+            file.write_all_at(format!("{number:020} {begin}\n").as_bytes(), 0)?;
+        }
+        number = std::hint::black_box(number + 1);
+    }
 }
 
 /// Opens with a comma separated list of flags, e.g. `write,nofollow`.

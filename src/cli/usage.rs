@@ -18,7 +18,8 @@ pub fn wrong_usage(usage: &clap::Error) -> Error {
         ErrorKind::UnknownArgument => Error::new(format!("{option:?} is one word too many")),
         ErrorKind::InvalidSubcommand => unknown_command(&context(ContextKind::InvalidSubcommand)),
         ErrorKind::InvalidValue if value.is_empty() => {
-            Error::new(format!("{option} needs a value"))
+            // podman knows by the words in brackets that there is such an option.
+            Error::new(format!("{option} needs a value (flag needs an argument)"))
         }
         ErrorKind::InvalidValue => {
             let known = context(ContextKind::ValidValue);
@@ -98,7 +99,7 @@ mod tests {
             ("create", "ID is missing"),
             ("create a b", "\"b\" is one word too many"),
             ("create --nosuch a", "there is no option --nosuch"),
-            ("--root", "--root needs a value"),
+            ("--root", "--root needs a value (flag needs an argument)"),
             ("--log-format xml list", "--log-format cannot be \"xml\": it is one of text, json"),
             ("create --preserve-fds x a", "--preserve-fds cannot be \"x\": it is no whole number"),
             (

@@ -1,20 +1,19 @@
 //! `hako create`: everything but the execution of the program.
 
+use super::rollback::Rollback;
 use super::{Session, bundle};
-use crate::cgroups::{self, CgroupDir};
+use crate::cgroups;
 use crate::cli;
 use crate::config;
+use crate::criu::Outside;
 use crate::error::{Context, Error, Result};
-use crate::hooks;
 use crate::host::Host;
 use crate::notify::{self, Ear, Supervisor};
 use crate::plan::{self, ChildOp, Options, ParentOp, Plan};
-use crate::resctrl;
 use crate::seccomp::Filter;
-use crate::spawn::{self, Inherited, Parent, Prepared, Served, Spawned};
-use crate::state::{ContainerState, InitProcess, Record, StateDir, check_id, timestamp};
+use crate::spawn::{self, Inherited, Parent, Place, Prepared, Served, Spawned};
+use crate::state::{InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
-use std::cell::OnceCell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -108,32 +107,25 @@ pub fn create(
         prepare(session, &plan, &directory).inspect_err(|_| drop(directory.remove()))?;
     let lock = directory.lock(super::LOCK_TIMEOUT)?;
     let mut record = new_record(&plan, owner);
-    let mut rollback = Rollback {
-        directory: &directory,
-        plan: &plan,
-        cgroup: record.cgroup.clone(),
-        resctrl: record.resctrl.clone(),
-        spawned: None,
-        pid_file: args.channels.pid_file.as_deref(),
-        report: session.report,
-    };
+    let pid_file = args.channels.pid_file.as_deref();
+    let mut rollback = Rollback::of(session, &directory, &plan, &record, pid_file);
+    let mut cloned = None;
     let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
         directory.save(&record)?;
         prepared.keep_filter(directory.as_fd())?;
         let cgroup = rollback.make_cgroup()?;
         let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)?;
-        let spawned = rollback.spawned.insert(spawned);
+        let spawned = cloned.insert(spawned);
         record.init = Some(InitProcess::identify(spawned.pid)?);
         directory.save(&record)?;
         Parent {
             plan: &plan,
             status: "creating",
             spawned,
-            placed: &record.cgroup,
-            cgroup: cgroup.map(OnceCell::from).unwrap_or_default(),
+            place: Place::new(&plan, &record.cgroup, cgroup),
             console: console.as_ref(),
-            pid_file: args.channels.pid_file.as_deref(),
+            pid_file,
             pidfd_socket: pidfd_socket.as_ref(),
         }
         .serve()
@@ -141,24 +133,16 @@ pub fn create(
     match served {
         Ok(served) => {
             drop(lock);
-            let Some(spawned) = rollback.spawned.take() else {
+            let Some(spawned) = cloned else {
                 return Err(Error::new("init was not cloned"));
             };
             Ok(Created { directory, record, spawned, served, ear })
         }
         Err(error) => {
-            if is_unit_of_another(&error) {
-                rollback.cgroup.made = None;
-            }
-            rollback.undo();
+            rollback.undo(cloned.as_ref().map(|spawned| spawned.pidfd.as_fd()), &error);
             Err(error)
         }
     }
-}
-
-/// Somebody else has made a unit of this name: not to be undone.
-fn is_unit_of_another(error: &Error) -> bool {
-    error.errno == Some(libc::EEXIST) && error.pointer.as_deref() == Some("/linux/cgroupsPath")
 }
 
 /// Opens what the plan needs; a directory of hako's own that it may need is
@@ -179,7 +163,8 @@ fn prepare(
     Ok((prepared, ear))
 }
 
-fn new_record(plan: &Plan, owner: u32) -> Record {
+/// What is known of a container before it is made.
+pub fn new_record(plan: &Plan, owner: u32) -> Record {
     Record {
         version: Record::VERSION,
         identity: plan.identity.clone(),
@@ -194,6 +179,8 @@ fn new_record(plan: &Plan, owner: u32) -> Record {
         }),
         own_pid_namespace: plan.clone.is_new(crate::namespaces::Kind::Pid),
         entry: plan.entry.clone(),
+        outside: Outside::of(plan),
+        checkpointed: false,
         process: plan.process.clone(),
         hooks: plan.hooks.clone(),
     }
@@ -210,63 +197,4 @@ fn rootfs_path(plan: &Plan) -> PathBuf {
             _ => None,
         })
         .unwrap_or_default()
-}
-
-/// Undoes a half-made container, going on past every failure.
-struct Rollback<'a> {
-    directory: &'a StateDir,
-    plan: &'a Plan,
-    cgroup: cgroups::Record,
-    resctrl: Option<resctrl::Record>,
-    spawned: Option<Spawned>,
-    pid_file: Option<&'a Path>,
-    report: &'a crate::report::Report,
-}
-
-impl Rollback<'_> {
-    /// Makes the cgroup, after a note of it, and gives it its controllers.
-    /// `None` where init is not to be cloned into it.
-    fn make_cgroup(&mut self) -> Result<Option<CgroupDir>> {
-        let plan = self.plan;
-        if self.cgroup.made.is_some() {
-            self.directory.note_cgroup(&plan.cgroup)?;
-        }
-        let cgroup = self.cgroup.create().inspect_err(|error| {
-            if error.errno == Some(libc::EEXIST) {
-                // Made by somebody else at this very moment: not to be undone.
-                self.cgroup.made = None;
-            }
-        })?;
-        if let Some(cgroup) = &cgroup {
-            let fresh = self.cgroup.made.as_deref();
-            cgroup.enable(&plan.cgroup, fresh, &plan.controllers, &plan.needed_controllers())?;
-        }
-        Ok(cgroup)
-    }
-
-    fn undo(&self) {
-        if let Some(spawned) = &self.spawned {
-            spawned.kill();
-        }
-        let group = self.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
-        let destroyed = self.cgroup.destroy().and(group);
-        if let (Some(path), Some(_)) = (self.pid_file, &self.spawned) {
-            let _ = std::fs::remove_file(path);
-        }
-        if self.spawned.is_some() {
-            let identity = &self.plan.identity;
-            let state = ContainerState::new(identity, "stopped", None).to_json();
-            for warning in hooks::run_all_warn(
-                &self.plan.hooks,
-                hooks::Kind::Poststop,
-                &state,
-                &identity.bundle,
-            ) {
-                self.report.warning(warning.to_string());
-            }
-        }
-        if let Err(error) = destroyed.and_then(|()| self.directory.remove()) {
-            self.report.warning(format!("while cleaning up: {error}"));
-        }
-    }
 }

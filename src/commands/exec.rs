@@ -9,10 +9,9 @@ use crate::host::{Host, Maker};
 use crate::plan::{self, Options, Plan, Target};
 use crate::process::{self, Changes};
 use crate::seccomp::Filter;
-use crate::spawn::{self, Inherited, Parent};
+use crate::spawn::{self, Inherited, Parent, Place};
 use crate::state::Status;
 use crate::terminal::DescriptorSocket;
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -43,8 +42,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
         plan: &plan,
         status: "running",
         spawned: &spawned,
-        placed: &container.record.cgroup,
-        cgroup: cgroup.map(OnceCell::from).unwrap_or_default(),
+        place: Place::new(&plan, &container.record.cgroup, cgroup),
         console: console.as_ref(),
         pid_file: args.channels.pid_file.as_deref(),
         pidfd_socket: pidfd_socket.as_ref(),

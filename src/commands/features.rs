@@ -1,6 +1,7 @@
 //! `hako features`: what this runtime understands (features.md). Everything is
 //! read from the tables that configurations are read with.
 
+use super::checkpoint::CONFIG_ANNOTATION;
 use super::state::print_json;
 use super::version::{COMMIT, VERSION};
 use crate::SPEC_VERSION;
@@ -20,6 +21,7 @@ const ANNOTATIONS: &[&str] = &[
     rootfs::OVERLAY_ANNOTATION,
     rootfs::OVERLAY_LOWER_ANNOTATION,
     systemd::PROPERTY_ANNOTATION,
+    CONFIG_ANNOTATION,
 ];
 
 /// Prints the features.
@@ -64,6 +66,7 @@ fn features() -> Value {
         "annotations": {
             "org.hako.version": VERSION,
             "org.hako.commit": COMMIT,
+            "org.hako.checkpoint.enabled": "true",
             "io.github.seccomp.libseccomp.version": seccomp::library_version(),
         },
         "potentiallyUnsafeConfigAnnotations": ANNOTATIONS,

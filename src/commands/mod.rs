@@ -1,6 +1,7 @@
 //! One small file per verb.
 
 mod bundle;
+mod checkpoint;
 mod completion;
 mod create;
 mod delete;
@@ -12,6 +13,8 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
+mod rollback;
 mod run;
 mod spec;
 mod start;
@@ -177,6 +180,8 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Pause(args) => pause::pause(&session, &args.id).map(|()| 0),
         Command::Resume(args) => pause::resume(&session, &args.id).map(|()| 0),
         Command::Update(args) => update::run(&session, args).map(|()| 0),
+        Command::Checkpoint(args) => checkpoint::run(&session, args).map(|()| 0),
+        Command::Restore(args) => restore::run(&session, args),
         Command::Events(args) => events::run(&session, args).map(|()| 0),
         Command::Spec(args) => {
             spec::run(&session, args, cli.global.rootless == Rootless::True).map(|()| 0)
@@ -208,6 +213,8 @@ fn name(command: &Command) -> (&'static str, &str) {
         Command::Pause(args) => ("pause", &args.id),
         Command::Resume(args) => ("resume", &args.id),
         Command::Update(args) => ("update", &args.id),
+        Command::Checkpoint(args) => ("checkpoint", &args.id),
+        Command::Restore(args) => ("restore", &args.id),
         Command::Events(args) => ("events", &args.id),
         Command::Spec(_) => ("spec", ""),
         Command::Features => ("features", ""),

@@ -1,6 +1,7 @@
 //! `hako run`: create, start, wait and delete in one.
 
-use super::{Session, bundle, create, delete, start};
+use super::{Container, Session, bundle, create, delete, start};
+use crate::cgroups::CgroupDir;
 use crate::cli;
 use crate::error::{Error, Result};
 use crate::foreground::Foreground;
@@ -21,7 +22,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         false => Some(Foreground::new(!args.no_subreaper)?),
     };
     let created = create::create(session, plan, &args.create, inherited)?;
-    let mut container = super::Container {
+    let mut container = Container {
         id: args.create.id.clone(),
         directory: created.directory,
         record: created.record,
@@ -43,17 +44,29 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     };
     let terminal = created.served.terminal;
     let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), terminal, created.ear);
+    let status = finish(session, &mut container, status, cgroup, args.keep);
+    // The process ends here, and the kernel closes everything at once.
+    std::mem::forget((container, spawned.pidfd, spawned.socket, created.served.cgroup));
+    status
+}
+
+/// The container has ended. Returns its exit status.
+pub fn finish(
+    session: &Session,
+    container: &mut Container,
+    status: Result<i32>,
+    cgroup: Option<&CgroupDir>,
+    keep: bool,
+) -> Result<u8> {
     if matches!(status, Ok(KILLED)) {
         warn_of_low_memory(session, container.record.cgroup.explain_kill(cgroup));
     }
     if status.is_ok() {
         container.record.init = None;
     }
-    if !args.keep {
-        delete::destroy(session, &container)?;
+    if !keep {
+        delete::destroy(session, container)?;
     }
-    // The process ends here, and the kernel closes everything at once.
-    std::mem::forget((container, spawned.pidfd, spawned.socket, created.served.cgroup));
     Ok(status?.clamp(0, 255) as u8)
 }
 

@@ -7,7 +7,7 @@ use crate::hooks;
 use crate::notify::{Ear, Supervisor};
 use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
-use crate::spawn::{self, UNEXECUTED, wait_for_execution};
+use crate::spawn::{self, UNEXECUTED};
 use crate::state::{ContainerState, Record, Status, is_unexecuted};
 use std::os::fd::AsFd;
 
@@ -35,7 +35,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
     };
     container.directory.remove_gate()?;
     let started = pass_listener(&container.record, agent, &socket)
-        .and_then(|()| wait_for_execution(&socket))
+        .and_then(|()| socket.wait_for_execution())
         .and_then(|()| check_execution(&container.record))
         .and_then(|()| run_poststart(&container));
     if let Err(error) = started {

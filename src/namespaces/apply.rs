@@ -98,6 +98,15 @@ impl Visit {
         Ok(made)
     }
 
+    /// Enters the network namespace of a process.
+    pub fn enter_network_of(&mut self, pid: i32) -> Result<()> {
+        let path = format!("/proc/{pid}/ns/net");
+        let namespace = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .os(|| format!("cannot open {path}"))?;
+        self.remember(Kind::Network)?;
+        enter_network(&namespace)
+    }
+
     fn remember(&mut self, kind: Kind) -> Result<()> {
         self.home.push((kind, open_own(kind)?));
         Ok(())
@@ -129,6 +138,12 @@ fn open_own(kind: Kind) -> Result<OwnedFd> {
 /// or to one below it.
 pub fn is_own(kind: Kind) -> bool {
     open_own(kind).is_ok_and(|fd| sys::owning_user_namespace(fd.as_fd()).is_ok())
+}
+
+/// Whether a process is in another namespace of this kind than hako.
+pub fn has_own(pid: i32, kind: Kind) -> bool {
+    let link = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/{}", kind.file()));
+    matches!((link("self"), link(&pid.to_string())), (Ok(own), Ok(other)) if own != other)
 }
 
 /// Enters the network namespace that the runtime made.

@@ -11,7 +11,9 @@ mod plan;
 mod refused;
 mod subordinate;
 
-pub use apply::{Visit, enter_network, is_own, make_undumpable, user_namespace_for, write_id_maps};
+pub use apply::{
+    Visit, enter_network, has_own, is_own, make_undumpable, user_namespace_for, write_id_maps,
+};
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
 pub use id_map::{
     IdMapping, IdMaps, Mapping, check_map, is_mapped, plan_groups, plan_mapping, seen_from, to_host,

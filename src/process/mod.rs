@@ -13,7 +13,7 @@ mod schedule;
 pub use apply::{Preparation, set_oom_score_adj, set_rlimits};
 pub use attributes::{Op, Process, Rlimit, User, rlimit_list};
 pub use capabilities::{CapabilitySets, capability_names, own_permitted};
-pub use diagnose::explain;
+pub use diagnose::{explain, find_executable};
 pub use exec::{Changes, plan_changed, plan_described};
 pub use labels::{plan_labels, plan_selinux};
 pub use plan::{

@@ -21,3 +21,4 @@ pub use plan::{
     OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION, Op, OverlayRequest, RootSource, Tree, plan_entry,
     plan_tree,
 };
+pub use plan_mount::{Mount, MountKind};

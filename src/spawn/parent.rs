@@ -1,8 +1,7 @@
 //! The runtime's walk down its list, while init walks down the other.
 
-use super::Spawned;
-use crate::cgroups::systemd::Scope;
-use crate::cgroups::{self, CgroupDir};
+use super::{Place, Spawned};
+use crate::cgroups::CgroupDir;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
 use crate::foreground;
@@ -14,7 +13,6 @@ use crate::protocol::Message;
 use crate::seccomp;
 use crate::state::ContainerState;
 use crate::terminal::DescriptorSocket;
-use std::cell::OnceCell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -49,10 +47,8 @@ pub struct Parent<'a> {
     pub status: &'static str,
     /// With whom.
     pub spawned: &'a Spawned,
-    /// Where the container is placed.
-    pub placed: &'a cgroups::Record,
-    /// Its cgroup, once that is there.
-    pub cgroup: OnceCell<CgroupDir>,
+    /// In which cgroup.
+    pub place: Place<'a>,
     /// Where a terminal goes; `None` keeps it for the foreground.
     pub console: Option<&'a DescriptorSocket>,
     /// Where the pid goes.
@@ -74,7 +70,7 @@ impl Parent<'_> {
                 return Err(step.place(error));
             }
         }
-        served.cgroup = self.cgroup.into_inner();
+        served.cgroup = self.place.into_cgroup();
         Ok(served)
     }
 
@@ -85,7 +81,7 @@ impl Parent<'_> {
 
     /// An init that the kernel has killed for want of memory says nothing.
     fn blame_limit(&self, error: Error) -> Error {
-        match self.cgroup.get().and_then(CgroupDir::explain_kill) {
+        match self.place.cgroup().ok().and_then(CgroupDir::explain_kill) {
             Some(reason) if self.spawned.was_killed() => reason.within(error.message),
             _ => error,
         }
@@ -101,24 +97,18 @@ impl Parent<'_> {
 
     fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
         let pid = self.spawned.pid;
+        if let Some(placed) = self.place.apply(&step.op, pid) {
+            return placed;
+        }
         match &step.op {
             ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
-            ParentOp::MakeScope(scope) => self.make_scope(scope),
-            ParentOp::EnterCgroup => self.placed.take_in(self.cgroup()?, pid),
-            ParentOp::Attach(unit) => self.placed.attach(unit, self.cgroup()?, pid),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
                 &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
                 *value,
             ),
             ParentOp::Rlimits(limits) => process::set_rlimits(Some(pid), limits),
-            ParentOp::Limit(setting) => self.cgroup()?.set(setting),
-            ParentOp::Devices(devices) => {
-                self.cgroup()?.set_devices(devices, self.placed.made.is_some())
-            }
-            ParentOp::JoinResctrl(group) => group.join(pid),
-            ParentOp::OwnCgroup(uid) => self.cgroup()?.give_to(*uid),
             ParentOp::MoveInterface(interface) => self.move_interface(interface, served),
             ParentOp::Hooks(kind) => {
                 let state = self.state().to_json();
@@ -158,23 +148,19 @@ impl Parent<'_> {
                 }
                 Ok(())
             }
+            ParentOp::MakeScope(_)
+            | ParentOp::EnterCgroup
+            | ParentOp::Attach(_)
+            | ParentOp::Limit(_)
+            | ParentOp::Devices(_)
+            | ParentOp::JoinResctrl(_)
+            | ParentOp::OwnCgroup(_) => Ok(()),
         }
-    }
-
-    fn make_scope(&self, scope: &Scope) -> Result<()> {
-        let cgroup = self.placed.place(scope, self.spawned.pid)?;
-        let plan = self.plan;
-        cgroup.enable(&plan.cgroup, None, &plan.controllers, &plan.needed_controllers())?;
-        self.cgroup.set(cgroup).map_err(|_| Error::new("init is placed already"))
-    }
-
-    fn cgroup(&self) -> Result<&CgroupDir> {
-        self.cgroup.get().ok_or_else(|| Error::new("init is not in a cgroup of its own"))
     }
 }
 
 /// Written beside and renamed: whoever waits for the file never sees half a number.
-fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let message = || format!("cannot write pid file {}", path.display());
     let mut name = std::ffi::OsString::from(".");
     name.push(

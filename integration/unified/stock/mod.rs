@@ -6,6 +6,9 @@
 
 mod apparmor;
 mod block;
+mod checkpoint;
+mod checkpoint_failing;
+mod checkpoint_streams;
 mod limits;
 mod rdma;
 mod settings;

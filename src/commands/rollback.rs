@@ -1,0 +1,90 @@
+//! Undoing what was half made.
+
+use super::Session;
+use crate::cgroups::{self, CgroupDir};
+use crate::error::{Error, Result};
+use crate::hooks;
+use crate::plan::Plan;
+use crate::resctrl;
+use crate::spawn;
+use crate::state::{ContainerState, Record, StateDir};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+/// Undoes a half-made container, going on past every failure.
+pub struct Rollback<'a> {
+    session: &'a Session<'a>,
+    directory: &'a StateDir,
+    plan: &'a Plan,
+    cgroup: cgroups::Record,
+    resctrl: Option<resctrl::Record>,
+    pid_file: Option<&'a Path>,
+}
+
+impl<'a> Rollback<'a> {
+    /// Of a container that is going to be made.
+    pub fn of(
+        session: &'a Session<'a>,
+        directory: &'a StateDir,
+        plan: &'a Plan,
+        record: &Record,
+        pid_file: Option<&'a Path>,
+    ) -> Self {
+        let (cgroup, resctrl) = (record.cgroup.clone(), record.resctrl.clone());
+        Self { session, directory, plan, cgroup, resctrl, pid_file }
+    }
+
+    /// Makes the cgroup, after a note of it, and gives it its controllers.
+    /// `None` where init is not to be cloned into it.
+    pub fn make_cgroup(&mut self) -> Result<Option<CgroupDir>> {
+        let plan = self.plan;
+        if self.cgroup.made.is_some() {
+            self.directory.note_cgroup(&plan.cgroup)?;
+        }
+        let cgroup = self.cgroup.create().inspect_err(|error| {
+            if error.errno == Some(libc::EEXIST) {
+                // Made by somebody else at this very moment: not to be undone.
+                self.cgroup.made = None;
+            }
+        })?;
+        if let Some(cgroup) = &cgroup {
+            let fresh = self.cgroup.made.as_deref();
+            cgroup.enable(&plan.cgroup, fresh, &plan.controllers, &plan.needed_controllers())?;
+        }
+        Ok(cgroup)
+    }
+
+    /// Ends init, if there is one by now, and removes everything.
+    pub fn undo(mut self, init: Option<BorrowedFd>, reason: &Error) {
+        if is_unit_of_another(reason) {
+            self.cgroup.made = None;
+        }
+        if let Some(init) = init {
+            spawn::kill(init);
+        }
+        let group = self.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
+        let destroyed = self.cgroup.destroy().and(group);
+        if let (Some(path), Some(_)) = (self.pid_file, init) {
+            let _ = std::fs::remove_file(path);
+        }
+        if init.is_some() {
+            self.run_poststop();
+        }
+        if let Err(error) = destroyed.and_then(|()| self.directory.remove()) {
+            self.session.report.warning(format!("while cleaning up: {error}"));
+        }
+    }
+
+    fn run_poststop(&self) {
+        let (identity, hooks) = (&self.plan.identity, &self.plan.hooks);
+        let state = ContainerState::new(identity, "stopped", None).to_json();
+        for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
+            self.session.report.warning(warning.to_string());
+        }
+    }
+}
+
+/// Somebody else has made a unit of this name: not to be undone.
+fn is_unit_of_another(error: &Error) -> bool {
+    error.errno == Some(libc::EEXIST) && error.pointer.as_deref() == Some("/linux/cgroupsPath")
+}

@@ -21,6 +21,8 @@ pub fn counting(hako: &Runtime) -> (Bundle, PathBuf) {
     if is_peer() {
         // criu cannot restore a root that is read-only; hako helps it.
         bundle.set("/root/readonly", false);
+        // Around peers everything is read-only, and criu wants to make directories there.
+        hako.bind(&hako.dir("tmp"), Path::new("/tmp"), false);
     }
     (bundle, numbers.join("now"))
 }
@@ -52,7 +54,12 @@ pub fn goes_on_from(numbers: &Path, before: Count) {
 
 /// `run --detach`, of a program that answers nothing.
 pub fn start<'r>(hako: &'r Runtime, bundle: &Bundle) -> Container<'r> {
-    hako.make(hako.on_bundle(&["run", "--detach"], bundle), bundle)
+    hako.make(quiet(hako.on_bundle(&["run", "--detach"], bundle)), bundle)
+}
+
+/// Peers cannot save a container whose streams are files.
+fn quiet(command: Command) -> Command {
+    if is_peer() { command.before("exec >/dev/null 2>/dev/null") } else { command }
 }
 
 pub fn checkpoint(container: &Container, images: &Path, options: &[&str]) -> Command {
@@ -62,7 +69,7 @@ pub fn checkpoint(container: &Container, images: &Path, options: &[&str]) -> Com
 
 pub fn restoring(hako: &Runtime, bundle: &Bundle, images: &Path) -> Command {
     let command = hako.on_bundle(&["restore", "--detach"], bundle).timeout(PATIENCE);
-    command.arg("--image-path").arg(images)
+    quiet(command.arg("--image-path").arg(images))
 }
 
 pub fn restore<'r>(hako: &'r Runtime, bundle: &Bundle, images: &Path) -> Container<'r> {

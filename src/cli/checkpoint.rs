@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// `hako checkpoint`
+/// Save the processes of a container, to restore them later (needs criu)
 #[derive(Debug, Args)]
 pub struct Checkpoint {
     /// Id of the container
@@ -41,7 +41,7 @@ pub struct Checkpoint {
     pub network_lock: Option<NetworkLock>,
 }
 
-/// `hako restore`
+/// Make a container from a checkpoint, and wait for it (needs criu)
 #[derive(Debug, Args)]
 pub struct Restore {
     /// Id of the container

@@ -335,3 +335,17 @@ fn a_binary_of_the_users_own_stays_out_of_reach() {
     let open = fs::OpenOptions::new().write(true).open(format!("/proc/{}/exe", container.pid()));
     assert!(open.is_err(), "it can be written to");
 }
+
+/// criu needs root.
+#[test]
+fn checkpoints_are_roots() {
+    let hako = Runtime::as_user();
+    let container = hako.serve(&hako.bundle());
+    let checkpoint = container.command(&["checkpoint"]).output();
+    checkpoint.fails("checkpoint and restore take root of the machine");
+    assert_eq!(container.status(), "running");
+    let bundle = hako.bundle();
+    let restore = hako.on_bundle(&["restore"], &bundle).output();
+    restore.fails("checkpoint and restore take root of the machine");
+    hako.verify_gone(&bundle, &restore);
+}

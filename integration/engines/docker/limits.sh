@@ -22,7 +22,9 @@ case_memory_swap() {
 }
 case_out_of_memory_is_told() {
     needs_controllers memory
-    keep --memory 16m box sh -c 'tail -c 64m /dev/zero; sleep 60'
+    # Not at once: containerd begins to watch for it when the program runs already.
+    keep --memory 16m box sh -c 'until test -e /go; do sleep 0.1; done; tail -c 64m /dev/zero; sleep 60'
+    docker exec job touch /go
     eventually says true docker inspect --format '{{.State.OOMKilled}}' job
 }
 case_cpus() {

@@ -217,5 +217,8 @@ fn versions_in_the_annotations_are_those_of_the_version_command() {
     let lines: Vec<&str> = version.lines().filter_map(|line| line.split(' ').next_back()).collect();
     let keys = ["org.hako.version", "org.hako.commit", "io.github.seccomp.libseccomp.version"];
     assert_eq!(keys.map(|key| annotations[key].as_str().unwrap()), [lines[0], lines[1], lines[3]]);
-    assert_eq!(annotations.as_object().unwrap().len(), keys.len());
+    // And that there is a verb: tests/checkpoint.rs, unified/stock/.
+    assert_eq!(annotations["org.hako.checkpoint.enabled"], "true");
+    let _ = hako.bare().args(["checkpoint", "--help"]).output().ok();
+    assert_eq!(annotations.as_object().unwrap().len(), keys.len() + 1);
 }

@@ -2,7 +2,7 @@
 # Fuzzes each target for a number of seconds (30 unless told).
 #
 # What was found stays below target/fuzz: inputs that reach new code in corpus/, failing ones in
-# artifacts/. The first inputs are the golden configurations.
+# artifacts/. The first inputs are those of other tests (fuzz/seeds.py).
 set -eu
 cd "$(dirname "$0")"
 
@@ -13,20 +13,15 @@ if ! command -v cargo-fuzz >/dev/null; then
 fi
 
 work=$(realpath -m "${CARGO_TARGET_DIR:-../target}")/fuzz
-seeds() { # the files that target $1 starts from
-    case $1 in
-    compile | seccomp) find golden bundles -name '*.json' ! -name state.json 2>/dev/null ;;
-    state) echo golden/state.json ;;
-    esac
-}
+# cargo-fuzz has compiler flags of its own, which take the place of those that say where this is.
+LIBSECCOMP_LIB_PATH=$(dirname "$(cc -print-file-name=libseccomp.a)")
+export LIBSECCOMP_LIB_PATH
 
 for target in $(cargo fuzz list); do
     echo "== $target"
     corpus=$work/corpus/$target
     mkdir -p "$corpus" "$work/artifacts/$target"
-    for seed in $(seeds "$target"); do
-        cp "$seed" "$corpus/$(echo "$seed" | tr / -)"
-    done
+    python3 fuzz/seeds.py "$target" "$corpus"
     # Without a sanitizer a stable compiler is enough; the code is safe Rust, so it is panics, hangs
     # and broken promises that are looked for.
     cargo fuzz run --sanitizer none --target-dir "$work/build" "$target" "$corpus" -- \

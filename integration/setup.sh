@@ -34,6 +34,7 @@ libseccomp.a|libseccomp-dev|libseccomp-static|libseccomp|libseccomp-static
 pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
 busybox|busybox-static|busybox|busybox|busybox-static
 strace|strace|strace|strace|strace
+python3|python3|python3|python|python3
 crun|crun|crun|crun|crun
 runc|runc|runc|runc|runc
 ip|iproute2|iproute|iproute2|iproute2
@@ -112,7 +113,7 @@ test) check_rust && check_packages $build busybox strace crun runc ip newuidmap 
 guest) check_packages $guest ;;
 engines) check_packages mmdebstrap debian-keyring unshare ;;
 bench) check_packages $build strace crun runc ;;
-fuzz) check_rust && check_packages $build c++ ;;
+fuzz) check_rust && check_packages $build c++ python3 ;;
 *)
     sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2

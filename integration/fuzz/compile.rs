@@ -29,8 +29,16 @@ fuzz_target!(|bytes: &[u8]| {
             (false, true) => Manager::Disabled,
             (false, false) => Manager::Cgroupfs,
         },
+        notify: flag(3).then(|| "/run/hako/fuzzed/notify".into()),
+        listen_fds: u32::from(flag(3)),
+        ..Options::default()
     };
-    match plan::compile(&config.spec, &Host::example(), &options) {
+    let host = match flags & 0x0f {
+        0 => Host::example_of_namespace_root(),
+        5 => Host::example_of_user(),
+        _ => Host::example(),
+    };
+    match plan::compile(&config.spec, &host, &options) {
         Ok(plan) => {
             order::check(&plan);
             assert!(plan.to_string().starts_with("container fuzzed\n"));

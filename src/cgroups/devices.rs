@@ -8,9 +8,11 @@ mod attach;
 mod program;
 mod property;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
-use program::compile;
+pub use program::Instruction;
 
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
@@ -137,6 +139,11 @@ impl Devices {
         (devices, faults)
     }
 
+    /// The program that decides so.
+    pub fn program(&self) -> Vec<Instruction> {
+        program::compile(self)
+    }
+
     /// Whether nothing is denied.
     pub fn allow_all(&self) -> bool {
         self.allow_others && self.rules.is_empty()
@@ -180,7 +187,11 @@ impl Devices {
 }
 
 impl Rule {
-    fn new(rule: &LinuxDeviceCgroup) -> Result<Self> {
+    /// A rule of a configuration.
+    ///
+    /// # Errors
+    /// What no rule can be about, at its field.
+    pub fn new(rule: &LinuxDeviceCgroup) -> Result<Self> {
         let kind = match rule.typ() {
             None | Some(LinuxDeviceType::A) => None,
             Some(LinuxDeviceType::B) => Some(Kind::Block),
@@ -208,7 +219,7 @@ impl Rule {
     }
 
     /// What every container may do.
-    fn always() -> impl Iterator<Item = Rule> {
+    pub fn always() -> impl Iterator<Item = Rule> {
         ALWAYS.into_iter().map(|(kind, major, minor, access)| Rule {
             allow: true,
             kind: Some(kind),

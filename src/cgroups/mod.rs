@@ -13,7 +13,7 @@ mod stats;
 pub mod systemd;
 
 pub use controllers::{Need, controllers_at, explain_type};
-pub use devices::{Access, Devices, Kind, Rule};
+pub use devices::{Access, Devices, Instruction, Kind, Rule};
 pub use directory::{CgroupDir, Record};
 pub use ownership::{is_managed, plan_owner};
 pub use plan::{Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits};

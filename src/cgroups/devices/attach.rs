@@ -1,6 +1,6 @@
 //! How: the program decides about the processes of a cgroup.
 
-use super::{Devices, compile};
+use super::Devices;
 use crate::cgroups::CgroupDir;
 use crate::error::{Error, Result};
 use crate::sys::{
@@ -33,7 +33,7 @@ impl CgroupDir {
                 _ => error,
             }
         };
-        let program = compile(devices);
+        let program = devices.program();
         let bytes: Vec<[u8; 8]> =
             program.iter().map(|instruction| instruction.to_bytes()).collect();
         let program = load_device_program(&bytes, NAME).map_err(|errno| refused("load", errno))?;

@@ -21,23 +21,23 @@ pub struct Instruction {
 
 // Operations, of the instruction set's document in the kernel. "W" is 32 bits.
 /// dst = *(u32 *)(src + offset)
-pub(super) const LOAD: u8 = 0x61;
+const LOAD: u8 = 0x61;
 /// dst = immediate (W)
-pub(super) const SET: u8 = 0xb4;
+const SET: u8 = 0xb4;
 /// dst = src (W)
-pub(super) const COPY: u8 = 0xbc;
+const COPY: u8 = 0xbc;
 /// dst &= immediate (W)
-pub(super) const AND: u8 = 0x54;
+const AND: u8 = 0x54;
 /// dst >>= immediate (W)
-pub(super) const SHIFT: u8 = 0x74;
+const SHIFT: u8 = 0x74;
 /// if dst != immediate (W) jump
-pub(super) const JUMP_NE: u8 = 0x56;
+const JUMP_NE: u8 = 0x56;
 /// if dst & immediate (W) jump
-pub(super) const JUMP_ANY: u8 = 0x46;
+const JUMP_ANY: u8 = 0x46;
 /// jump
-pub(super) const JUMP: u8 = 0x05;
+const JUMP: u8 = 0x05;
 /// end with r0
-pub(super) const EXIT: u8 = 0x95;
+const EXIT: u8 = 0x95;
 
 /// `struct bpf_cgroup_dev_ctx`: access in the high half of the first number,
 /// kind in the low one; then major and minor.
@@ -49,7 +49,7 @@ const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 
 /// The kernel's numbers (`BPF_DEVCG_DEV_*`).
-pub(super) const fn kind_number(kind: Kind) -> u32 {
+const fn kind_number(kind: Kind) -> u32 {
     match kind {
         Kind::Block => 1,
         Kind::Char => 2,

@@ -1,80 +1,6 @@
-use super::program::{
-    AND, COPY, EXIT, Instruction, JUMP, JUMP_ANY, JUMP_NE, LOAD, SET, SHIFT, compile, kind_number,
-};
+use super::simulation::{means, requests, run};
 use super::*;
 use proptest::prelude::*;
-
-/// What a process asks for.
-#[derive(Debug, Clone, Copy)]
-struct Request {
-    kind: Kind,
-    major: u32,
-    minor: u32,
-    access: Access,
-}
-
-/// What the kernel does with a program.
-fn run(program: &[Instruction], request: Request) -> bool {
-    let context =
-        [request.access.0 << 16 | kind_number(request.kind), request.major, request.minor];
-    let mut registers = [u32::MAX; 16];
-    let mut next = 0_usize;
-    loop {
-        let Instruction { code, registers: both, offset, immediate } = program[next];
-        let (low, high) = (usize::from(both & 15), usize::from(both >> 4));
-        let (to, from) = if cfg!(target_endian = "little") { (low, high) } else { (high, low) };
-        let (value, constant) = (registers[to], immediate as u32);
-        next += 1;
-        let jumps = match code {
-            LOAD => {
-                assert_eq!(from, 1, "not the context");
-                registers[to] = context[offset as usize / 4];
-                continue;
-            }
-            COPY => {
-                registers[to] = registers[from];
-                continue;
-            }
-            SET => {
-                registers[to] = constant;
-                continue;
-            }
-            AND => {
-                registers[to] &= constant;
-                continue;
-            }
-            SHIFT => {
-                registers[to] >>= constant;
-                continue;
-            }
-            EXIT => return registers[0] == 1,
-            JUMP => true,
-            JUMP_NE => value != constant,
-            JUMP_ANY => value & constant != 0,
-            code => panic!("unknown instruction {code:#x}"),
-        };
-        assert!(offset > 0, "the verifier wants to see an end");
-        if jumps {
-            next += offset as usize;
-        }
-    }
-}
-
-/// What the rules mean: the last one that fits decides, for each access.
-fn means(allow_others: bool, rules: &[Rule], request: Request) -> bool {
-    [Access::MAKE, Access::READ, Access::WRITE]
-        .into_iter()
-        .filter(|bit| request.access.contains(*bit))
-        .all(|bit| {
-            let fits = |rule: &&Rule| {
-                rule.kind.is_none_or(|kind| kind == request.kind)
-                    && rule.major.is_none_or(|major| major == request.major)
-                    && rule.minor.is_none_or(|minor| minor == request.minor)
-                    && rule.access.contains(bit)
-            };
-            rules.iter().rfind(fits).map_or(allow_others, |rule| rule.allow)
-        })
-}
 
 fn rule() -> impl Strategy<Value = Rule> {
     let kind = prop::option::of(prop_oneof![Just(Kind::Block), Just(Kind::Char)]);
@@ -90,16 +16,6 @@ fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn requests() -> impl Iterator<Item = Request> {
-    let numbers = [0, 1, 2, 3, u32::MAX];
-    let devices = numbers.into_iter().flat_map(move |major| numbers.map(|minor| (major, minor)));
-    devices.flat_map(|(major, minor)| {
-        [Kind::Block, Kind::Char].into_iter().flat_map(move |kind| {
-            (0..8).map(move |access| Request { kind, major, minor, access: Access(access) })
-        })
-    })
-}
-
 proptest! {
     #[test]
     fn programs_do_what_rules_mean(rules in prop::collection::vec(rule(), 0..12), all in any::<Option<bool>>()) {
@@ -108,8 +24,8 @@ proptest! {
         for rule in first.iter().chain(&rules) {
             devices.add(*rule);
         }
-        let program = compile(&devices);
-        for request in requests() {
+        let program = devices.program();
+        for request in requests(&[0, 1, 2, 3, u32::MAX]) {
             let meant = means(all == Some(true), &rules, request);
             prop_assert_eq!(means(devices.allow_others, &devices.rules, request), meant, "simplified: {} for {:?}", devices, request);
             prop_assert_eq!(run(&program, request), meant, "{} for {:?}", devices, request);

@@ -1,39 +1,66 @@
-//! Faults on purpose, so that tests can look at what they leave behind: at a
-//! step of a plan, numbered as `hako explain` does, the process fails or dies.
+//! Faults on purpose, so that tests can look at what they leave behind: in the
+//! place of a step, a process fails or dies.
 //!
-//! `HAKO_FAULT=init:12:1` has init's 12th step fail with error number 1, and
-//! `HAKO_FAULT=runtime:3:kill` the runtime killed before its third. Only debug
-//! builds can do it: a release build has not a word of this.
+//! `HAKO_FAULT=init:12:1` has init fail with error number 1 instead of its 12th
+//! step, as `hako explain` counts them, and `HAKO_FAULT=runtime:3:kill` the
+//! runtime killed before its third. `HAKO_FAULT=call:keyctl:38` has the kernel
+//! answer a system call so, as an older one would. Only debug builds can do it: a
+//! release build has not a word of this.
 
-#[cfg(not(debug_assertions))]
 use crate::error::Result;
+use std::fmt::Display;
 
-/// Whose step.
+/// Whose step, or of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Of the runtime.
+    /// Of the runtime, up to where its steps in the plan begin.
+    Make,
+    /// Of the runtime, in the plan.
     Runtime,
-    /// Of the container's init.
+    /// Of the process in between.
+    Bridge,
+    /// Of the container's init, or of what `exec` starts.
     Init,
+    /// Of the runtime while the program starts.
+    Start,
+    /// Of the removal of a container.
+    Delete,
 }
 
-/// Before the step with this index, from 0.
+/// Does a step, which has this name.
+///
+/// # Errors
+/// Those of the step.
 #[cfg(not(debug_assertions))]
-pub fn before_step(_side: Side, _index: usize, _step: &impl std::fmt::Display) -> Result<()> {
-    Ok(())
+pub fn step<T>(_side: Side, _name: impl Display, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    action()
 }
 
+/// Does a step, which has this name, or what is wanted in its place.
+///
+/// # Errors
+/// Those of the step, or the one that is wanted.
 #[cfg(debug_assertions)]
-pub use wanted::before_step;
+pub fn step<T>(side: Side, name: impl Display, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    wanted::before(side, name).and_then(|()| action())
+}
+
+/// Has the kernel refuse a system call from now on, if that is wanted.
+pub fn refuse_call() {
+    #[cfg(debug_assertions)]
+    wanted::refuse_call();
+}
 
 #[cfg(debug_assertions)]
 mod wanted {
     use super::Side;
     use crate::error::{Error, Result};
-    use crate::sys;
+    use crate::sys::{self, Instruction};
+    use libseccomp::ScmpSyscall;
     use rustix::thread::{SecureComputingMode, set_secure_computing_mode};
     use std::fmt::Display;
     use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Debug)]
     struct Fault {
@@ -50,31 +77,57 @@ mod wanted {
     }
 
     fn parse(text: &str) -> Option<Fault> {
+        const SIDES: [(&str, Side); 6] = [
+            ("make", Side::Make),
+            ("runtime", Side::Runtime),
+            ("bridge", Side::Bridge),
+            ("init", Side::Init),
+            ("start", Side::Start),
+            ("delete", Side::Delete),
+        ];
         let mut parts = text.split(':');
-        let side = match parts.next()? {
-            "runtime" => Side::Runtime,
-            "init" => Side::Init,
-            _ => return None,
-        };
+        let side = parts.next()?;
+        let (_, side) = SIDES.into_iter().find(|(name, _)| *name == side)?;
         Some(Fault { side, step: parts.next()?.parse().ok()?, errno: parts.next()?.parse().ok() })
     }
 
-    /// Before the step with this index, from 0.
-    ///
-    /// # Errors
-    /// The one that is wanted.
-    pub fn before_step(side: Side, index: usize, step: &impl Display) -> Result<()> {
-        match wanted().filter(|fault| fault.side == side && fault.step == index + 1) {
-            None => Ok(()),
-            Some(Fault { errno: Some(errno), .. }) => {
-                Err(Error::os(format!("{step}: fault on purpose"), *errno))
-            }
-            Some(Fault { errno: None, .. }) => {
+    /// What is wanted at this step.
+    pub fn before(side: Side, name: impl Display) -> Result<()> {
+        /// Of the side that is wanted, until now.
+        static STEPS: AtomicUsize = AtomicUsize::new(0);
+        let Some(fault) = wanted().filter(|fault| fault.side == side) else { return Ok(()) };
+        match fault.errno {
+            _ if STEPS.fetch_add(1, Ordering::Relaxed) + 1 != fault.step => Ok(()),
+            Some(errno) => Err(Error::os(format!("{name}: fault on purpose"), errno)),
+            None => {
                 // No signal of its own ends the first process of a pid namespace. In this
                 // mode the next system call does, by SIGKILL.
                 let _ = set_secure_computing_mode(SecureComputingMode::Strict);
                 sys::exit_now(1)
             }
         }
+    }
+
+    /// By a filter that is left to all children.
+    pub fn refuse_call() {
+        let Ok(text) = std::env::var("HAKO_FAULT") else { return };
+        let Some((name, errno)) = text.strip_prefix("call:").and_then(|call| call.split_once(':'))
+        else {
+            return;
+        };
+        let (Ok(call), Ok(errno)) = (ScmpSyscall::from_name(name), errno.parse::<u32>()) else {
+            return;
+        };
+        // Of classic BPF, as src/seccomp/assembler.rs has them.
+        let instruction =
+            |code, jump_false, operand| Instruction { code, jump_true: 0, jump_false, operand };
+        let (load, jump_equal, answer) = (0x20, 0x15, 0x06);
+        let filter = [
+            instruction(load, 0, 0),
+            instruction(jump_equal, 1, i32::from(call) as u32),
+            instruction(answer, 0, libc::SECCOMP_RET_ERRNO | errno),
+            instruction(answer, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let _ = sys::load_filter(&filter, 0);
     }
 }

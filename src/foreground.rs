@@ -3,13 +3,14 @@
 
 use crate::error::{Context, Error, Result};
 use crate::notify::Ear;
+use crate::stat::{UNEXECUTED, is_unexecuted};
 use crate::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use relay::Relay;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod relay;
@@ -24,6 +25,8 @@ pub use relay::adopt_window_size;
 #[derive(Debug)]
 pub struct Foreground {
     signals: SignalFd,
+    /// Init is one that has never executed a program, and does not have to.
+    restored: bool,
 }
 
 /// What can happen.
@@ -59,7 +62,13 @@ impl Foreground {
             rustix::process::set_child_subreaper(Some(Pid::INIT))
                 .os(|| "cannot become a subreaper")?;
         }
-        Ok(Self { signals })
+        Ok(Self { signals, restored: false })
+    }
+
+    /// The same for an init that is restored from a checkpoint.
+    #[must_use]
+    pub fn of_restored(self) -> Self {
+        Self { restored: true, ..self }
     }
 
     /// Serves the container until its init, a child of this process, has ended
@@ -80,16 +89,31 @@ impl Foreground {
         let relay = terminal
             .map(|terminal| Relay::new(terminal, rustix::stdio::stdin(), rustix::stdio::stdout()))
             .transpose()?;
-        let mut vigil = Vigil { signals: self.signals, pid, pidfd, relay, ear, status: None };
+        let mut vigil = Vigil {
+            signals: self.signals,
+            pid,
+            pidfd,
+            relay,
+            ear,
+            status: None,
+            unexecuted: false,
+        };
         while !vigil.is_over() {
             let ready = vigil.watch().os(|| "cannot wait for the container")?;
             for source in ready {
                 vigil.handle(source)?;
+                if source == Source::Init {
+                    // What else there was to hear of is old.
+                    break;
+                }
             }
         }
-        let status = vigil.status;
+        let (status, unexecuted) = (vigil.status, vigil.unexecuted);
         // The process ends soon, and the kernel closes everything at once.
         std::mem::forget(vigil.signals);
+        if unexecuted && !self.restored {
+            return Err(Error::new(format!("container init was killed by SIGKILL {UNEXECUTED}")));
+        }
         status.ok_or_else(|| Error::new("the container's init ended unseen"))
     }
 }
@@ -104,6 +128,8 @@ struct Vigil<'fd> {
     ear: Option<Ear>,
     /// Exit status of init, once it has ended.
     status: Option<i32>,
+    /// It was killed before it executed the program.
+    unexecuted: bool,
 }
 
 impl Vigil<'_> {
@@ -114,10 +140,11 @@ impl Vigil<'_> {
 
     /// Waits until something happens.
     fn watch(&self) -> Result<Vec<Source>, Errno> {
-        let mut watches: Vec<Watch> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
+        let mut watches: Vec<Watch> = Vec::new();
         if self.status.is_none() {
             watches.push((Source::Init, self.pidfd, PollFlags::IN));
         }
+        watches.push((Source::Signals, self.signals.as_fd(), PollFlags::IN));
         watches.extend(self.ear.iter().map(|ear| (Source::Service, ear.as_fd(), PollFlags::IN)));
         watches.extend(self.relay.iter().flat_map(Relay::watches));
         let mut fds: Vec<PollFd> =
@@ -211,6 +238,10 @@ impl Vigil<'_> {
     /// Reaps whoever has ended, the container's orphans included, up to init:
     /// this process will not be long after it.
     fn reap(&mut self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = rustix::process::waitid(WaitId::PidFd(self.pidfd), options).ok().flatten();
+        let signal = ended.and_then(|status| status.terminating_signal());
+        self.unexecuted |= signal == Some(libc::SIGKILL) && is_unexecuted(self.pid);
         while self.status.is_none()
             && let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG)
         {

@@ -101,8 +101,7 @@ impl Running<'_> {
         for (index, step) in plan.child.iter().enumerate() {
             let mut opened =
                 self.init.opened.get_mut(index).map(std::mem::take).unwrap_or_default();
-            fault::before_step(Side::Init, index, &step.op)
-                .and_then(|()| self.apply(step, &mut opened))
+            fault::step(Side::Init, &step.op, || self.apply(step, &mut opened))
                 .map_err(|error| locate(error, step))?;
         }
         Ok(())

@@ -30,6 +30,7 @@ pub mod rootfs;
 pub mod seal;
 pub mod seccomp;
 pub mod spawn;
+pub mod stat;
 pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;

@@ -6,11 +6,12 @@ use hako::cli;
 use hako::commands::{self, Inherited};
 use hako::report::Report;
 use hako::weaken::{Defence, lacks};
-use hako::{seal, sys};
+use hako::{fault, seal, sys};
 
 hako::entry!(run);
 
 fn run() -> u8 {
+    fault::refuse_call();
     let seal = match seal::seal() {
         Ok(seal) => seal,
         Err(error) => {

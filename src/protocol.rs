@@ -134,7 +134,10 @@ impl Socket {
     /// Waits for a message by read(2): that it comes is all that is asked.
     pub fn wait(&self) -> Result<()> {
         let received = rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0; 128]));
-        received.map(drop).os(|| "cannot receive from the other process")
+        match received.os(|| "cannot receive from the other process")? {
+            0 => Err(Error::new("the other process is gone")),
+            _ => Ok(()),
+        }
     }
 
     /// Tells the other side that this one has failed. Its own failure is of no

@@ -9,6 +9,7 @@ pub use place::Place;
 
 use crate::cgroups::CgroupDir;
 use crate::error::{Error, Result};
+use crate::fault::{self, Side};
 use crate::gate;
 use crate::init::{self, Init, Opened};
 use crate::namespaces::{self, Join, Visit};
@@ -17,7 +18,8 @@ use crate::process;
 use crate::protocol::{Attachment, Interruption, Message, Socket};
 use crate::seal::Seal;
 use crate::seccomp::{self, Filter, Subject};
-use crate::state::{ContainerState, is_unexecuted};
+use crate::stat::{UNEXECUTED, is_unexecuted};
+use crate::state::ContainerState;
 use crate::sys::{self, Clone3, Cloned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
@@ -142,7 +144,10 @@ pub fn spawn(
             visit.leave()?;
             drop(seal);
             let spawned = Spawned { pid, pidfd, socket: parent_end };
-            if plan.clone.bridge { spawned.cross_bridge() } else { Ok(spawned) }
+            match plan.clone.bridge {
+                true => fault::step(Side::Make, "meet init", || spawned.cross_bridge()),
+                false => Ok(spawned),
+            }
         }
     }
 }
@@ -158,29 +163,34 @@ fn bridge(
 ) {
     let cross = |(step, opened): (&Step<ChildOp>, &Opened)| {
         let namespace = opened.namespace.as_ref().or(prepared.container.as_ref());
-        let crossed = match &step.op {
+        let crossed = fault::step(Side::Bridge, &step.op, || match &step.op {
             ChildOp::Namespace(op) => op.apply(namespace),
             ChildOp::Process(op) => op.apply(&plan.process, &mut process::Preparation::default()),
             _ => Ok(()),
-        };
+        });
         crossed.map_err(|error| init::locate(error, step))
     };
     let crossed = plan.bridge.iter().zip(&prepared.bridge).try_for_each(cross);
     let cloned = crossed.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
-        sys::clone3(&Clone3 { flags, cgroup }).map_err(|errno| clone_refused(plan, errno))
+        fault::step(Side::Bridge, "clone init", || {
+            sys::clone3(&Clone3 { flags, cgroup }).map_err(|errno| clone_refused(plan, errno))
+        })
     });
-    let told = match cloned {
-        Ok(Cloned::Child) => return,
-        Ok(Cloned::Parent { pid, pidfd }) => {
-            socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd()))
-        }
+    let told = cloned.and_then(|cloned| match cloned {
+        Cloned::Child => Ok(false),
+        Cloned::Parent { pid, pidfd } => fault::step(Side::Bridge, "send init", || {
+            socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd())).map(|()| true)
+        }),
+    });
+    match told {
+        Ok(false) => {}
+        Ok(true) => sys::exit_now(0),
         Err(error) => {
             socket.send_failure(&error);
-            Err(error)
+            sys::exit_now(1)
         }
-    };
-    sys::exit_now(i32::from(told.is_err()))
+    }
 }
 
 fn clone_refused(plan: &Plan, errno: rustix::io::Errno) -> Error {
@@ -218,15 +228,16 @@ impl Spawned {
         )
     }
 
-    /// Waits until execve(2) has closed the connection. A seccomp filter, if it
-    /// is loaded, may have ended the process instead.
+    /// Waits until execve(2) has closed the connection. With `doubt` it may have
+    /// been the end of the process instead: a seccomp filter is one reason, and
+    /// that nobody waits for the process later is another one to look.
     ///
     /// # Errors
     /// Init's own account of why the program could not be executed.
-    pub fn wait_for_execution(&self, is_filtered: bool) -> Result<()> {
+    pub fn wait_for_execution(&self, doubt: bool) -> Result<()> {
         self.socket.wait_for_execution()?;
-        if is_filtered && is_unexecuted(self.pid) {
-            Err(self.explain_end(UNEXECUTED))
+        if doubt && is_unexecuted(self.pid) {
+            Err(self.explain_end(UNEXECUTED).hint(FORBIDDEN))
         } else {
             Ok(())
         }
@@ -313,8 +324,8 @@ pub fn pass_listener(
         .map_err(Interruption::Failed)
 }
 
-/// When init ended without a word after everything was said.
-pub const UNEXECUTED: &str = "before it executed the program; linux.seccomp may forbid execve";
+/// Why init may end without a word after everything was said.
+pub const FORBIDDEN: &str = "linux.seccomp may forbid execve, or somebody killed it";
 
 fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)

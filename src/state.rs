@@ -10,7 +10,7 @@ mod process;
 mod timestamp;
 
 pub use directory::{Lock, StateDir, list};
-pub use process::{InitProcess, is_unexecuted};
+pub use process::InitProcess;
 pub use timestamp::timestamp;
 
 use crate::cgroups;

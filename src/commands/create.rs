@@ -7,6 +7,7 @@ use crate::cli;
 use crate::config;
 use crate::criu::Outside;
 use crate::error::{Context, Error, Result};
+use crate::fault::{self, Side};
 use crate::host::Host;
 use crate::notify::{self, Ear, Supervisor};
 use crate::plan::{self, ChildOp, Options, ParentOp, Plan};
@@ -105,20 +106,22 @@ pub fn create(
     let directory = StateDir::create(&session.root, &plan.identity.id)?;
     let (prepared, ear) =
         prepare(session, &plan, &directory).inspect_err(|_| drop(directory.remove()))?;
-    let lock = directory.lock(super::LOCK_TIMEOUT)?;
+    let lock = directory.lock(super::LOCK_TIMEOUT).inspect_err(|_| drop(directory.remove()))?;
     let mut record = new_record(&plan, owner);
     let pid_file = args.channels.pid_file.as_deref();
     let mut rollback = Rollback::of(session, &directory, &plan, &record, pid_file);
     let mut cloned = None;
     let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
-        directory.save(&record)?;
-        prepared.keep_filter(directory.as_fd())?;
-        let cgroup = rollback.make_cgroup()?;
-        let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)?;
+        step("save the record", || directory.save(&record))?;
+        step("save the filter", || prepared.keep_filter(directory.as_fd()))?;
+        let cgroup = step("make the cgroup", || rollback.make_cgroup())?;
+        let spawned = step("clone", || {
+            spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)
+        })?;
         let spawned = cloned.insert(spawned);
-        record.init = Some(InitProcess::identify(spawned.pid)?);
-        directory.save(&record)?;
+        record.init = Some(step("identify init", || InitProcess::identify(spawned.pid))?);
+        step("save init's identity", || directory.save(&record))?;
         Parent {
             plan: &plan,
             status: "creating",
@@ -143,6 +146,11 @@ pub fn create(
             Err(error)
         }
     }
+}
+
+/// A step before those in the plan.
+fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    fault::step(Side::Make, name, action)
 }
 
 /// Opens what the plan needs; a directory of hako's own that it may need is

@@ -4,6 +4,7 @@ use super::{Container, LOCK_TIMEOUT, Session};
 use crate::cgroups;
 use crate::cli;
 use crate::error::{Context, Error, Result};
+use crate::fault::{self, Side};
 use crate::hooks;
 use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
@@ -35,7 +36,7 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
     let container = Container { directory, record, id: id.to_owned() };
     if force {
         // Whoever still creates it sees its init end, and gives up.
-        kill_init(&container)?;
+        end_init(&container)?;
     }
     let _lock = container.directory.lock(LOCK_TIMEOUT)?;
     let container = match session.container(id) {
@@ -61,9 +62,11 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
 /// first one is reported.
 pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let record = &container.record;
-    let ended = kill_init(container);
-    let cgroup = record.cgroup.destroy();
-    let group = record.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
+    let ended = step("end init", || end_init(container));
+    let cgroup = step("remove the cgroup", || record.cgroup.destroy());
+    let group = step("remove the resctrl group", || {
+        record.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove)
+    });
     let state = ContainerState::new(&record.identity, "stopped", None).to_json();
     for warning in
         hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle)
@@ -71,7 +74,14 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
         session.report.warning(warning.to_string());
     }
     // As long as something is left, so is what knows about it.
-    ended.and(cgroup).and(group).and_then(|()| container.directory.remove())
+    ended
+        .and(cgroup)
+        .and(group)
+        .and_then(|()| step("remove the state directory", || container.directory.remove()))
+}
+
+fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    fault::step(Side::Delete, name, action)
 }
 
 /// How long init may take to end when nothing keeps it.
@@ -83,7 +93,8 @@ pub fn has_ended(pidfd: &OwnedFd) -> rustix::io::Result<bool> {
     rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&END_TIMEOUT))).map(|ready| ready > 0)
 }
 
-fn kill_init(container: &Container) -> Result<()> {
+/// Kills init, if it has not ended, and waits for its end.
+pub fn end_init(container: &Container) -> Result<()> {
     let Some(init) = container.record.init else { return Ok(()) };
     let Some(pidfd) = init.open()? else { return Ok(()) };
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)

@@ -4,6 +4,7 @@ use super::{Container, Session, create};
 use crate::cli;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::fault::{self, Side};
 use crate::foreground::Foreground;
 use crate::host::{Host, Maker};
 use crate::plan::{self, Options, Plan, Target};
@@ -37,7 +38,10 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
     let directory = container.directory.as_fd();
-    let spawned = spawn::spawn(&plan, prepared, cgroup.as_ref(), directory, inherited)?;
+    let spawned = fault::step(Side::Make, "clone", || {
+        spawn::spawn(&plan, prepared, cgroup.as_ref(), directory, inherited)
+    })?;
+    let doubt = args.detach || plan.process.seccomp.is_some();
     let executed = Parent {
         plan: &plan,
         status: "running",
@@ -48,7 +52,10 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
         pidfd_socket: pidfd_socket.as_ref(),
     }
     .serve()
-    .and_then(|served| spawned.wait_for_execution(plan.process.seccomp.is_some()).map(|()| served));
+    .and_then(|served| {
+        let wait = || spawned.wait_for_execution(doubt);
+        fault::step(Side::Start, "wait for the program", wait).map(|()| served)
+    });
     let served = executed.map_err(|error| {
         spawned.kill();
         if let Some(file) = &args.channels.pid_file {

@@ -43,7 +43,7 @@ pub fn run(session: &Session, args: &cli::Restore) -> Result<u8> {
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = match args.detach {
         true => None,
-        false => Some(Foreground::new(!args.no_subreaper)?),
+        false => Some(Foreground::new(!args.no_subreaper)?.of_restored()),
     };
     let restored = restore(session, &plan, args, &images, program, console.as_ref())?;
     session.report.succeeded();

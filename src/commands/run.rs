@@ -4,6 +4,7 @@ use super::{Container, Session, bundle, create, delete, start};
 use crate::cgroups::CgroupDir;
 use crate::cli;
 use crate::error::{Error, Result};
+use crate::fault::{self, Side};
 use crate::foreground::Foreground;
 use crate::spawn::Inherited;
 use std::os::fd::AsFd;
@@ -29,9 +30,11 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     };
     let spawned = created.spawned;
     let cgroup = created.served.cgroup.as_ref();
-    let is_filtered = container.record.process.seccomp.is_some();
+    // In the foreground the wait for its end shows whether it has begun.
+    let doubt = args.detach || container.record.process.seccomp.is_some();
     let started =
-        spawned.wait_for_execution(is_filtered).and_then(|()| start::run_poststart(&container));
+        fault::step(Side::Start, "wait for the program", || spawned.wait_for_execution(doubt))
+            .and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
         created.served.give_interfaces_back();
         let error = container.record.cgroup.blame_limit(error, cgroup);
@@ -58,6 +61,7 @@ pub fn finish(
     cgroup: Option<&CgroupDir>,
     keep: bool,
 ) -> Result<u8> {
+    let status = status.map_err(|error| container.record.cgroup.blame_limit(error, cgroup));
     if matches!(status, Ok(KILLED)) {
         warn_of_low_memory(session, container.record.cgroup.explain_kill(cgroup));
     }

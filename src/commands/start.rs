@@ -2,13 +2,15 @@
 
 use super::{Container, LOCK_TIMEOUT, Session, delete};
 use crate::error::{Error, Result};
+use crate::fault::{self, Side};
 use crate::gate;
 use crate::hooks;
 use crate::notify::{Ear, Supervisor};
 use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
-use crate::spawn::{self, UNEXECUTED};
-use crate::state::{ContainerState, Record, Status, is_unexecuted};
+use crate::spawn::{self, FORBIDDEN};
+use crate::stat::{UNEXECUTED, is_unexecuted};
+use crate::state::{ContainerState, Record, Status};
 use std::os::fd::AsFd;
 
 /// Opens the gate and waits until the program runs.
@@ -26,20 +28,23 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         Status::Running => return Err(Error::new("cannot start an already running container")),
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }
-    let agent = connect_agent(&container.record)?;
-    let ear = open_ear(&container)?;
+    let agent = step("connect to the agent", || connect_agent(&container.record))?;
+    let ear = step("listen to the service", || open_ear(&container))?;
     let cgroup = container.record.cgroup.watch();
-    let Some(socket) = gate::connect(container.directory.as_fd())? else {
+    let knock = || gate::connect(container.directory.as_fd());
+    let Some(socket) = step("knock at the gate", knock)? else {
         container.directory.remove_gate()?;
         return Err(Error::new("cannot start an already running container"));
     };
-    container.directory.remove_gate()?;
-    let started = pass_listener(&container.record, agent, &socket)
-        .and_then(|()| socket.wait_for_execution())
+    let started = step("remove the gate", || container.directory.remove_gate())
+        .and_then(|()| pass_listener(&container.record, agent, &socket))
+        .and_then(|()| step("wait for the program", || socket.wait_for_execution()))
         .and_then(|()| check_execution(&container.record))
         .and_then(|()| run_poststart(&container));
     if let Err(error) = started {
         let error = container.record.cgroup.blame_limit(error, cgroup.as_ref());
+        // If init has not ended, there is no program whose start has failed.
+        let _ = delete::end_init(&container);
         drop(lock);
         // A hook's failure ends the container for good (runtime.md,
         // "Lifecycle"); after any other it is stopped, and there to be seen.
@@ -82,7 +87,7 @@ fn wait_for_end(record: &Record) {
 fn check_execution(record: &Record) -> Result<()> {
     match record.init {
         Some(init) if is_unexecuted(init.pid) => {
-            Err(Error::new(format!("container init ended {UNEXECUTED}")))
+            Err(Error::new(format!("container init ended {UNEXECUTED}")).hint(FORBIDDEN))
         }
         _ => Ok(()),
     }
@@ -117,5 +122,11 @@ pub fn run_poststart(container: &Container) -> Result<()> {
     let record = &container.record;
     let pid = record.init.map(|init| init.pid);
     let state = ContainerState::new(&record.identity, "running", pid).to_json();
-    hooks::run(&record.hooks, hooks::Kind::Poststart, &state, &record.identity.bundle)
+    step("run the poststart hooks", || {
+        hooks::run(&record.hooks, hooks::Kind::Poststart, &state, &record.identity.bundle)
+    })
+}
+
+fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+    fault::step(Side::Start, name, action)
 }

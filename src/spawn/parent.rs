@@ -61,9 +61,8 @@ impl Parent<'_> {
     /// Does the parent's steps. On failure the host has its interfaces back.
     pub fn serve(self) -> Result<Served> {
         let mut served = Served::default();
-        for (index, step) in self.plan.parent.iter().enumerate() {
-            let done = fault::before_step(Side::Runtime, index, &step.op)
-                .and_then(|()| self.apply(step, &mut served));
+        for step in &self.plan.parent {
+            let done = fault::step(Side::Runtime, &step.op, || self.apply(step, &mut served));
             if let Err(error) = done {
                 served.give_interfaces_back();
                 let error = self.blame_limit(error);

@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::gate;
 use crate::notify;
 use crate::seccomp;
+use crate::stat;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -165,12 +166,13 @@ impl StateDir {
 
     /// Where the container is in its life.
     pub fn status(&self, record: &Record) -> Status {
-        match record.init {
-            Some(init) if !init.is_alive() => Status::Stopped,
+        let Some(init) = record.init else { return Status::Creating };
+        match init.stat() {
+            None => Status::Stopped,
             Some(_) if record.cgroup.is_frozen() => Status::Paused,
-            Some(_) if self.has_gate() => Status::Created,
+            // A `start` that was killed leaves the gate of a program that runs.
+            Some(stat) if stat::has_never_executed(&stat) && self.has_gate() => Status::Created,
             Some(_) => Status::Running,
-            None => Status::Creating,
         }
     }
 

@@ -1,7 +1,8 @@
 //! A process by its pid and its start time.
 
 use crate::error::{Error, Result};
-use rustix::fs::{Mode, OFlags};
+use crate::stat;
+use procfs::process::Stat;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -19,13 +20,18 @@ pub struct InitProcess {
 impl InitProcess {
     /// Identifies a process that is known to exist.
     pub fn identify(pid: i32) -> Result<Self> {
-        let stat = process_stat(pid).ok_or_else(|| Error::new(format!("process {pid} is gone")))?;
+        let stat = stat::of(pid).ok_or_else(|| Error::new(format!("process {pid} is gone")))?;
         Ok(Self { pid, start_time: stat.starttime })
     }
 
     /// Whether this very process still runs; a zombie does not.
     pub fn is_alive(&self) -> bool {
-        process_stat(self.pid).is_some_and(|stat| {
+        self.stat().is_some()
+    }
+
+    /// What the kernel says of it, as long as it runs.
+    pub fn stat(&self) -> Option<Stat> {
+        stat::of(self.pid).filter(|stat| {
             stat.starttime == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x')
         })
     }
@@ -51,26 +57,6 @@ impl InitProcess {
             Err(errno) => Err(Error::os(format!("cannot open process {}", self.pid), errno)),
         }
     }
-}
-
-/// Whether a process, also one that has ended, never executed a program since
-/// it was cloned (`PF_FORKNOEXEC`, which execve(2) clears before it closes
-/// descriptors). Unknown, so not, when nothing is left of it.
-pub fn is_unexecuted(pid: i32) -> bool {
-    const PF_FORKNOEXEC: u32 = 0x40;
-    process_stat(pid).is_some_and(|stat| stat.flags & PF_FORKNOEXEC != 0)
-}
-
-fn process_stat(pid: i32) -> Option<procfs::process::Stat> {
-    let mut buffer = [0; 1024];
-    let file = rustix::fs::open(
-        format!("/proc/{pid}/stat"),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .ok()?;
-    let length = rustix::io::read(file, &mut buffer).ok()?;
-    procfs::FromRead::from_read(&buffer[..length]).ok()
 }
 
 #[cfg(test)]

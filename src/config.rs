@@ -39,19 +39,19 @@ pub struct Config {
 /// More unknown keys than this are counted, not listed.
 const MANY: usize = 20;
 
-/// Reads a configuration file.
+/// Reads a configuration file, which messages call by this name.
 ///
 /// # Errors
 /// What is no regular file, too large, or not a configuration; a wrong value
 /// is named by its JSON pointer.
-pub fn load(path: &Path) -> Result<Config> {
+pub fn load(path: &Path, name: &str) -> Result<Config> {
     let bytes = read(path).map_err(|error| match error.errno {
         Some(libc::ENOENT) => {
             error.hint("a bundle is a directory with config.json; hako spec writes one")
         }
         _ => error,
     })?;
-    parse(&bytes)
+    parse_named(&bytes, name)
 }
 
 /// Reads a file with the object "process" of a configuration alone.
@@ -78,6 +78,14 @@ fn check_start(bytes: &[u8], name: &str) -> Result<()> {
         Some(b'{') => Ok(()),
         Some(_) => Err(Error::new(format!("{name} is not valid JSON: it must be an object"))),
         None => Err(Error::new(format!("{name} is empty"))),
+    }
+}
+
+/// Says that an error is about another file than the bundle's, if one was given.
+pub fn in_given_file(error: Error, path: Option<&Path>) -> Error {
+    match path {
+        Some(path) => error.in_document(&path.display().to_string(), ""),
+        None => error,
     }
 }
 
@@ -112,19 +120,23 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses a configuration.
 pub fn parse(bytes: &[u8]) -> Result<Config> {
-    check_start(bytes, FILE_NAME)?;
+    parse_named(bytes, FILE_NAME)
+}
+
+fn parse_named(bytes: &[u8], name: &str) -> Result<Config> {
+    check_start(bytes, name)?;
     let mut unknown = Vec::new();
     let (mut spec, mut warnings): (Spec, _) = match deserialize(bytes, &mut unknown) {
         Ok(spec) => (spec, Vec::new()),
-        Err(error) => tolerate(bytes, &error, &mut unknown)?,
+        Err(error) => tolerate(bytes, name, &error, &mut unknown)?,
     };
     if spec.linux.is_none() {
         // The type's own default is full of settings nobody asked for.
         spec.linux = serde_json::from_str("{}").ok();
     }
-    warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(path)));
+    warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(name, path)));
     if unknown.len() > MANY {
-        warnings.push(format!("config.json: {} more keys are unknown", unknown.len() - MANY));
+        warnings.push(format!("{name}: {} more keys are unknown", unknown.len() - MANY));
     }
     let missing = required::missing(bytes)?;
     if missing.pids_limit
@@ -160,7 +172,7 @@ pub fn parse_resources(bytes: &[u8], name: &str) -> Result<Resources> {
     match Error::all(missing.faults) {
         Some(error) => Err(error),
         None => {
-            let warnings = unknown.iter().take(MANY).map(|path| unknown_key(path)).collect();
+            let warnings = unknown.iter().take(MANY).map(|path| unknown_key(name, path)).collect();
             Ok(Resources { resources, warnings })
         }
     }
@@ -196,11 +208,12 @@ fn deserialize<T: DeserializeOwned>(
 /// specification allows and the types do not, and tries again.
 fn tolerate(
     bytes: &[u8],
+    name: &str,
     first: &serde_json::Error,
     unknown: &mut Vec<String>,
 ) -> Result<(Spec, Vec<String>)> {
     let mut document: Value =
-        serde_json::from_slice(bytes).map_err(|syntax| not_json(FILE_NAME, bytes, &syntax))?;
+        serde_json::from_slice(bytes).map_err(|syntax| not_json(name, bytes, &syntax))?;
     if first.to_string().starts_with("duplicate field") {
         // Readers differ about which of the two they take.
         return Err(wrong_value(bytes, first));
@@ -370,7 +383,7 @@ const KNOWN_KEYS: &[&str] = &[
     "unified",
 ];
 
-fn unknown_key(path: &str) -> String {
+fn unknown_key(name: &str, path: &str) -> String {
     // serde_ignored writes "process.?.cwd" for an optional "process".
     let keys: Vec<&str> = path.split('.').filter(|key| *key != "?").collect();
     let pointer: String = keys.iter().map(|key| format!("/{key}")).collect();
@@ -379,7 +392,7 @@ fn unknown_key(path: &str) -> String {
         .and_then(|key| closest(key, KNOWN_KEYS))
         .map(|known| format!(", did you mean {known:?}?"))
         .unwrap_or_default();
-    format!("config.json: {pointer} is unknown{suggestion}")
+    format!("{name}: {pointer} is unknown{suggestion}")
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub enum Defence {
     Capabilities,
     /// Wiping of the runtime's own environment.
     Environment,
+    /// An end for calls of interfaces that a seccomp profile does not list.
+    Interfaces,
 }
 
 /// Whether this defence is left out. The first answer comes before the

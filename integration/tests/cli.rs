@@ -182,6 +182,28 @@ fn the_configuration_may_be_another_file() {
         let output = command.last(bundle.id()).current_dir(other.parent().unwrap()).output().ok();
         assert_eq!(output.stdout, "from-the-other-file\n");
     });
+    // What is wrong with it is in that file.
+    let (directory, id) = (bundle.dir().to_path_buf(), bundle.id().to_owned());
+    let run = |text: &str| {
+        fs::write(&other, text).unwrap();
+        let command = hako.command(&["run", "--config", "other.json", "--bundle"]);
+        let command = command.arg(&directory).last(&id);
+        command.current_dir(other.parent().unwrap()).output()
+    };
+    if !is_peer() {
+        run("{").fails("other.json is not valid JSON");
+        run("").fails("other.json is empty");
+        bundle.set("/root/path", "missing");
+        let missing = run(&bundle.config.to_string());
+        missing.fails("\n  other.json: /root/path");
+        bundle.set("/root/path", 7).set("/linus", 1);
+        let wrong = run(&bundle.config.to_string());
+        wrong.fails("\n  other.json: /root/path");
+        assert!(!wrong.stderr.contains("config.json"), "{wrong}");
+        bundle.set("/root/path", "rootfs");
+        let warned = run(&bundle.config.to_string());
+        assert!(warned.stderr.contains("other.json: /linus is unknown"), "{warned}");
+    }
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub fn compile(session: &Session, id: &str, bundle: &cli::Bundle, run: bool) -> 
         }
         None => directory.join(config::FILE_NAME),
     };
-    let config = config::load(&file)?;
+    let name = bundle.config.as_deref().unwrap_or(Path::new(config::FILE_NAME)).display();
+    let config = config::load(&file, &name.to_string())?;
     let options = Options {
         id: id.to_owned(),
         bundle: directory,

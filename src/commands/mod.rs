@@ -24,6 +24,7 @@ mod version;
 
 use crate::cgroups::Driver;
 use crate::cli::{Cli, Command, Global, Rootless};
+use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::notify;
@@ -35,7 +36,7 @@ use crate::sys::Regex;
 use clap::CommandFactory;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a command waits for another one on the same container.
@@ -190,12 +191,26 @@ pub fn run(cli: Cli, inherited: Inherited, report: &Report) -> Result<u8> {
         Command::Completion(args) => completion::run(args.shell).map(|()| 0),
         Command::Explain(args) => explain::run(&session, args).map(|()| 0),
     };
-    let status = status.map_err(|error| match id {
-        "" => error.within(verb),
-        id => error.within(format!("{verb} {id}")),
+    let status = status.map_err(|error| {
+        let error = config::in_given_file(error, given_file(&command));
+        match id {
+            "" => error.within(verb),
+            id => error.within(format!("{verb} {id}")),
+        }
     })?;
     report.succeeded();
     Ok(status)
+}
+
+/// What was named to be read in the place of a bundle's config.json.
+fn given_file(command: &Command) -> Option<&Path> {
+    let bundle = match command {
+        Command::Create(args) => &args.bundle,
+        Command::Run(args) => &args.create.bundle,
+        Command::Explain(args) => &args.bundle,
+        _ => return None,
+    };
+    bundle.config.as_deref()
 }
 
 /// Verb and object, for messages.

@@ -12,11 +12,17 @@ use super::assembler::{Assembler, Label};
 use super::calls::{self, X32};
 use super::plan::{Action, Condition, Operator, Profile};
 use super::program::{ARCHITECTURE, ARGUMENTS, NUMBER, Program, Test};
+use crate::weaken::{Defence, lacks};
 use oci_spec::runtime::Arch;
 
 /// What is answered to calls of architectures that the profile has not; the
 /// same as libseccomp's.
-const FOREIGN: Action = Action::KillThread;
+fn foreign() -> Action {
+    match lacks(Defence::Interfaces) {
+        true => Action::Allow,
+        false => Action::KillThread,
+    }
+}
 
 /// Under these conditions, this happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +76,7 @@ pub fn generate(
         table.extend(profile, arch)?;
     }
     let mut writer = Writer { profile, decide, code: Assembler::default() };
-    let mut next = writer.code.answer(FOREIGN.value());
+    let mut next = writer.code.answer(foreign().value());
     for (number, Table(ranges)) in tables.iter().rev() {
         let found = writer.search(ranges)?;
         let section = writer.code.load(NUMBER, found);
@@ -86,7 +92,7 @@ impl Table {
         let wide = architecture::is_wide(arch);
         let default = Outcome::Always(profile.default);
         if self.0.is_empty() {
-            self.push(0, Outcome::Always(FOREIGN), wide);
+            self.push(0, Outcome::Always(foreign()), wide);
         }
         self.push(calls::first(arch), default.clone(), wide);
         let end = calls::end(arch);
@@ -96,7 +102,7 @@ impl Table {
         let newer = newest.map(|highest| (highest + 1, Outcome::Always(Profile::NEWER)));
         let beyond = match arch {
             // Calls of x32 begin there.
-            Arch::ScmpArchX86_64 => Some((X32, Outcome::Always(FOREIGN))),
+            Arch::ScmpArchX86_64 => Some((X32, Outcome::Always(foreign()))),
             _ if end < u32::MAX => Some((end, default.clone())),
             _ => None,
         };

@@ -81,7 +81,7 @@ attacks! {
     processes::the_runtime_is_looked_into: [Without("Undumpable")],
     processes::a_waiting_container_is_looked_into: [Crun, Without("Environment"), Without("Descriptors")],
     processes::a_false_proc_for_exec: [],
-    processes::calls_of_another_interface: [],
+    processes::calls_of_another_interface: [Without("Interfaces")],
     descriptors::a_directory_behind_a_descriptor: [Without("Rooted,Cwd,Descriptors")],
     descriptors::a_directory_behind_a_descriptor_for_exec: [Without("Cwd,Descriptors")],
     descriptors::descriptors_of_the_caller: [Without("Descriptors")],

@@ -1,6 +1,7 @@
 //! Configurations and command lines that ask for what nobody should get.
 
 use super::Harm;
+use crate::ids::commands;
 use hako_integration::{Runtime, Value, cgroup_dir, json, wait_until};
 use std::fs;
 
@@ -67,30 +68,14 @@ pub fn ids_that_are_paths(world: &Runtime) -> Harm {
     let neighbour = world.file("nest/state/neighbour/state.json", "precious");
     let bundle = world.bundle();
     bundle.save();
-    let commands: [&[&str]; 14] = [
-        &["create", "--bundle", bundle.dir().to_str().unwrap()],
-        &["run", "--bundle", bundle.dir().to_str().unwrap()],
-        &["start"],
-        &["state"],
-        &["kill"],
-        &["pause"],
-        &["resume"],
-        &["ps"],
-        &["update", "--pids-limit", "1"],
-        &["events", "--stats"],
-        &["exec"],
-        &["explain"],
-        &["delete"],
-        &["delete", "--force"],
-    ];
+    let commands = commands(&bundle);
     let mut harm = Vec::new();
     for id in
         ["..", ".", "../victim", "neighbour/../../victim", "./neighbour", "x\n", "-", ".hidden"]
     {
-        for words in commands {
+        for (words, rest) in &commands {
             let command = world.bare().arg("--root").arg(&root).args(words).arg("--").arg(id);
-            let command = if words[0] == "exec" { command.arg("/bin/inspector") } else { command };
-            let output = command.output();
+            let output = command.args(rest).output();
             let intact = [&victim, &neighbour]
                 .map(|file| fs::read_to_string(file).is_ok_and(|text| text == "precious"));
             if intact != [true, true] {

@@ -23,7 +23,7 @@ step() {
     summary+=("$(printf '%-24s %-6s %4d s' "$name" "$verdict" $((SECONDS - begin)))")
     while read -r line; do
         summary+=("    $line")
-    done < <(grep -E '^(test result:|vm/test:)' "$logs/log")
+    done < <(grep -E '^(test result:|vm/test:|lint: .* skipped)' "$logs/log")
     [ "$verdict" = ok ]
 }
 

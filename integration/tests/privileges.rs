@@ -1,6 +1,6 @@
 //! Capabilities, no_new_privs and resource limits.
 
-use hako_integration::{Runtime, Value, each, json};
+use hako_integration::{Runtime, Value, each, is_peer, json};
 
 const CHOWN: u64 = 1 << 0;
 const KILL: u64 = 1 << 5;
@@ -224,4 +224,41 @@ fn impossible_limits_are_refused() {
         bundle.set("/process/rlimits", limits.clone());
         hako.refuses(&bundle, "/process/rlimits");
     });
+}
+
+/// Each user of the host has a quota of keys. Here somebody, to whom root of the
+/// container is mapped, has used it up.
+#[test]
+fn a_quota_of_keys_that_is_used_up_is_explained() {
+    const SOMEBODY: u32 = 1_234_500_000;
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.user_namespace(SOMEBODY).inspector("print ran");
+    let (full, is_full) = std::sync::mpsc::channel();
+    let (tried, is_tried) = std::sync::mpsc::channel::<()>();
+    // Keys, and who one is, belong to a thread.
+    let hoarder = std::thread::spawn(move || {
+        // SAFETY: the calls take numbers, and strings that outlive them.
+        unsafe {
+            assert_eq!(libc::syscall(libc::SYS_setresuid, SOMEBODY, SOMEBODY, SOMEBODY), 0);
+            let add = |number: u32| {
+                let name = std::ffi::CString::new(number.to_string()).unwrap();
+                const THREAD_KEYRING: libc::c_int = -1;
+                let kind = c"user".as_ptr();
+                libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), kind, 4, THREAD_KEYRING)
+            };
+            full.send((0..100_000).any(|number| add(number) < 0)).unwrap();
+        }
+        let _ = is_tried.recv();
+    });
+    assert!(is_full.recv().unwrap(), "there is no quota");
+    let refused = hako.run(&bundle);
+    let shared = hako.finish(hako.on_bundle(&["run", "--no-new-keyring"], &bundle), &bundle);
+    drop(tried);
+    hoarder.join().unwrap();
+    assert_eq!(shared.ok().stdout, "ran\n");
+    if !is_peer() {
+        refused.fails("cannot make a session keyring: quota exceeded (EDQUOT)");
+        refused.fails("hint: raise kernel.keys.maxkeys");
+    }
 }

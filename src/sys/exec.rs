@@ -124,3 +124,24 @@ pub fn wipe_environment() {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Under Miri it shows more: that the pointers may still be used.
+    #[test]
+    fn what_is_laid_out_stays_where_it_is() {
+        let strings = |words: [&str; 2]| words.map(|word| CString::new(word).unwrap()).to_vec();
+        let laid_out = Execution::new(c"/a".into(), strings(["a", "b"]), strings(["C=d", "E="]));
+        let elsewhere = Box::new(laid_out);
+        let read = |pointers: &[*const libc::c_char]| -> Vec<&CStr> {
+            let strings = pointers.iter().take_while(|pointer| !pointer.is_null());
+            // SAFETY: as for `execute`, all but the last are strings that `elsewhere` owns.
+            strings.map(|pointer| unsafe { CStr::from_ptr(*pointer) }).collect()
+        };
+        assert_eq!(read(&elsewhere.argv), [c"a", c"b"]);
+        assert_eq!(read(&elsewhere.envp), [c"C=d", c"E="]);
+        assert!(elsewhere.argv.len() == 3 && elsewhere.envp.len() == 3);
+    }
+}

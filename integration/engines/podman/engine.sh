@@ -1,7 +1,7 @@
 #!/bin/bash
 # podman: no daemon, but a configuration. For sourcing.
 
-themes='run exec terminal lifecycle pod kube build'
+themes='run exec terminal lifecycle pod kube build checkpoint'
 
 start_engine() {
     local manager=cgroupfs limits='' name=${runtime##*/}

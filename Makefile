@@ -56,8 +56,9 @@ endif
 
 bench: build ## measure hako beside crun, runc and a hand-written floor (needs root; RUNS=100)
 	@integration/setup.sh bench
-	@result=0; $(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS) || result=$$?; \
-	    integration/vm/bench $(RUNS) || result=$$?; exit $$result
+	@result=0; peers=$$(mktemp -d); \
+	    $(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS) $$(integration/bench/peers "$$peers") || result=$$?; \
+	    rm -r "$$peers"; integration/vm/bench $(RUNS) || result=$$?; exit $$result
 
 conformance: build ## run the OCI conformance suite with hako and its peers (needs root)
 	@integration/setup.sh test

@@ -113,6 +113,7 @@ test) check_rust && check_packages $build busybox strace crun runc ip newuidmap 
 guest) check_packages $guest ;;
 engines) check_packages mmdebstrap debian-keyring unshare ;;
 bench) check_packages $build strace crun runc ;;
+peers) check_packages patchelf ;; # called by integration/bench/peers
 fuzz) check_rust && check_packages $build c++ python3 ;;
 *)
     sed -n '2,7s/^# \{0,1\}//p' "$0" >&2

@@ -8,7 +8,7 @@ mod subject;
 mod sys;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use fixture::Fixture;
@@ -18,13 +18,14 @@ use subject::{COMMANDS, Subject};
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str =
-    "usage: hako-bench [--runs N] [--only COMMAND] [--limits] [--json] [--programs DIR]
+    "usage: hako-bench [--runs N] [--only COMMAND] [--limits] [--json] [--programs DIR] [--peer PROGRAM]...
        hako-bench --budget | --compile DIR
 
   --runs N        rounds that count; a tenth of them is run before as warm-up (default 100)
   --only COMMAND  one of run, create, start, state, exec, kill, delete
   --limits        only what limits cost, for a machine whose other times say nothing
   --json          all numbers as JSON instead of tables
+  --peer PROGRAM  measure this crun or runc as well; named by its version, and not judged
   --compile DIR   only compile the C programs that are measured, into DIR
   --programs DIR  take them from there: for a machine without a compiler
   --budget        count the system calls, tasks and clones of one `hako run` and hold them against
@@ -46,6 +47,7 @@ struct Options {
     budget: bool,
     compile: Option<PathBuf>,
     programs: Option<PathBuf>,
+    peers: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -90,6 +92,7 @@ fn options() -> Result<Options> {
             "--programs" => {
                 options.programs = Some(arguments.next().ok_or("--programs needs DIR")?.into())
             }
+            "--peer" => options.peers.push(arguments.next().ok_or("--peer needs PROGRAM")?.into()),
             "--help" | "-h" => {
                 println!("{USAGE}");
                 std::process::exit(0);
@@ -164,27 +167,7 @@ fn budget(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
 fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
     fixture.build(options.programs.as_deref())?;
     let mut results = Results::default();
-    let mut subjects = Vec::new();
-    if !options.limits {
-        subjects.push(Subject::floor(fixture, "bare")?);
-        subjects.push(Subject::floor(fixture, "floor")?);
-    }
-    let peers = ["crun", "runc"].map(|name| (name, in_path(name)));
-    for (name, program) in [("hako", Some(hako.to_owned()))]
-        .into_iter()
-        .chain(peers.into_iter().filter(|_| !options.limits))
-    {
-        match program.filter(|p| p.exists()) {
-            Some(program) => subjects.push(Subject::runtime(fixture, name, &program)?),
-            None => {
-                results.remarks.push(format!("{name}: not installed or not built, so not measured"))
-            }
-        }
-    }
-    if hako.exists() {
-        subjects.push(Subject::limited(fixture, hako)?);
-        results.remarks.push(fixture.about_limits()?);
-    }
+    let mut subjects = subjects(options, fixture, hako, &mut results.remarks)?;
     results.subjects = subjects.iter().map(|s| s.name).collect();
 
     measure(options, &mut subjects, &mut results)?;
@@ -214,6 +197,63 @@ fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
         (_, false, _) => NOISY,
         (_, _, met) => i32::from(!met) * MISSED,
     })
+}
+
+/// All that are measured, with remarks on those that are not.
+fn subjects(
+    options: &Options,
+    fixture: &Fixture,
+    hako: &Path,
+    remarks: &mut Vec<String>,
+) -> Result<Vec<Subject>> {
+    let mut subjects = Vec::new();
+    if !options.limits {
+        subjects.push(Subject::floor(fixture, "bare")?);
+        subjects.push(Subject::floor(fixture, "floor")?);
+    }
+    match hako.exists() {
+        true => subjects.push(Subject::runtime(fixture, "hako", hako)?),
+        false => remarks.push("hako: not built, so not measured".to_owned()),
+    }
+    if !options.limits {
+        subjects.extend(peers(options, fixture, remarks)?);
+    }
+    if hako.exists() {
+        subjects.push(Subject::limited(fixture, hako)?);
+        remarks.push(fixture.about_limits()?);
+    }
+    Ok(subjects)
+}
+
+/// Those of this host, against which hako is judged, and those that were named.
+fn peers(options: &Options, fixture: &Fixture, remarks: &mut Vec<String>) -> Result<Vec<Subject>> {
+    let mut peers = Vec::new();
+    for name in ["crun", "runc"] {
+        match in_path(name) {
+            Some(program) => {
+                peers.push(Subject::runtime(fixture, name, &program)?);
+                remarks.push(format!("{name}: {} of this host", versioned_name(&program)?));
+            }
+            None => remarks.push(format!("{name}: not installed, so not measured")),
+        }
+    }
+    for program in &options.peers {
+        peers.push(Subject::runtime(fixture, versioned_name(program)?.leak(), program)?);
+    }
+    remarks.push("The targets are held against the crun of this host".to_owned());
+    Ok(peers)
+}
+
+/// As it calls itself, with its version: `crun-1.28`.
+fn versioned_name(program: &Path) -> Result<String> {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.map_err(|e| format!("{}: {e}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let words: Vec<&str> = text.lines().next().unwrap_or_default().split(' ').collect();
+    match words[..] {
+        [name, "version", version] => Ok(format!("{name}-{version}")),
+        _ => Err(format!("{} does not say what it is", program.display()).into()),
+    }
 }
 
 fn measure(options: &Options, subjects: &mut [Subject], results: &mut Results) -> Result<()> {

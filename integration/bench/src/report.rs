@@ -278,10 +278,10 @@ impl Results {
 }
 
 impl Counts {
-    /// The syscall budget of `run`. Without controllers and device rules for the
-    /// cgroup it was 300, which is still the goal; it is about 302.
+    /// The syscall budget of `run`. The first container below a cgroup enables its
+    /// controllers there, which takes nine.
     pub fn limits(&self) -> [(&'static str, usize, usize); 3] {
-        [("syscalls", self.syscalls, 310), ("tasks", self.tasks, 2), ("clones", self.clones, 1)]
+        [("syscalls", self.syscalls, 300), ("tasks", self.tasks, 2), ("clones", self.clones, 1)]
     }
 }
 

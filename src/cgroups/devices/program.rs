@@ -3,6 +3,10 @@
 //! It goes through the rules from the last to the first and keeps the accesses
 //! that no rule has decided yet: a rule that denies one of them ends it, one
 //! that allows them takes them away. When none is left, all are allowed.
+//!
+//! The kernel's verifier follows every jump both ways, and takes longer than all
+//! else about the program. So most rules have one jump: they compare kind, major
+//! and minor as one number.
 
 use super::{Access, Devices, Kind, Rule};
 
@@ -32,6 +36,16 @@ const AND: u8 = 0x54;
 const SHIFT: u8 = 0x74;
 /// if dst != immediate (W) jump
 const JUMP_NE: u8 = 0x56;
+/// dst = src
+const COPY_LONG: u8 = 0xbf;
+/// dst <<= immediate
+const SHIFT_UP: u8 = 0x67;
+/// dst |= src
+const JOIN: u8 = 0x4f;
+/// dst = immediate of this instruction, and as its high half that of the next
+const SET_LONG: u8 = 0x18;
+/// if dst != src jump
+const JUMP_OTHER: u8 = 0x5d;
 /// if dst & immediate (W) jump
 const JUMP_ANY: u8 = 0x46;
 /// jump
@@ -47,6 +61,17 @@ const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
+/// Kind, major and minor: see [`device_number`].
+const DEVICE: u8 = 6;
+const WANTED: u8 = 7;
+
+/// Bits of a major here. The kernel's have twelve.
+const MAJOR_BITS: u32 = 28;
+
+/// One number for a device.
+fn device_number(kind: Kind, major: u32, minor: u32) -> u64 {
+    u64::from(kind_number(kind) << MAJOR_BITS | major) << u32::BITS | u64::from(minor)
+}
 
 /// The kernel's numbers (`BPF_DEVCG_DEV_*`).
 const fn kind_number(kind: Kind) -> u32 {
@@ -92,6 +117,11 @@ pub fn compile(devices: &Devices) -> Vec<Instruction> {
         instruction(SHIFT, of(ACCESS), 0, 16),
         load(MAJOR, 4),
         load(MINOR, 8),
+        instruction(COPY_LONG, both(DEVICE, KIND), 0, 0),
+        instruction(SHIFT_UP, of(DEVICE), 0, MAJOR_BITS),
+        instruction(JOIN, both(DEVICE, MAJOR), 0, 0),
+        instruction(SHIFT_UP, of(DEVICE), 0, u32::BITS),
+        instruction(JOIN, both(DEVICE, MINOR), 0, 0),
         // Asking for nothing is allowed.
         instruction(JUMP_NE, of(ACCESS), 2, 0),
     ];
@@ -123,8 +153,18 @@ fn add(rule: &Rule, program: &mut Vec<Instruction>) {
         }
     }
     end(rule.allow, &mut body);
-    // The kernel's verifier follows each rule's way to the end: what tells most rules apart comes first,
-    // so that it has few instructions to follow.
+    if let (Some(kind), Some(major), Some(minor)) = (rule.kind, rule.major, rule.minor) {
+        // A larger one is no device's.
+        if major >> MAJOR_BITS == 0 {
+            let wanted = device_number(kind, major, minor);
+            program.push(instruction(SET_LONG, of(WANTED), 0, wanted as u32));
+            program.push(instruction(0, 0, 0, (wanted >> u32::BITS) as u32));
+            program.push(instruction(JUMP_OTHER, both(DEVICE, WANTED), body.len() as i16, 0));
+            program.extend(body);
+        }
+        return;
+    }
+    // What tells most rules apart comes first.
     let fields = [(MINOR, rule.minor), (MAJOR, rule.major), (KIND, rule.kind.map(kind_number))];
     let tests: Vec<_> =
         fields.iter().filter_map(|(register, wanted)| Some((*register, (*wanted)?))).collect();

@@ -12,9 +12,13 @@ pub struct Request {
     pub access: Access,
 }
 
+/// The kernel's majors have twelve bits.
+const LARGEST_MAJOR: u32 = 0xfff;
+
 /// Every access to the devices with these numbers.
 pub fn requests(numbers: &[u32]) -> impl Iterator<Item = Request> {
-    let pairs = numbers.iter().flat_map(|major| numbers.iter().map(|minor| (*major, *minor)));
+    let majors = numbers.iter().filter(|major| **major <= LARGEST_MAJOR);
+    let pairs = majors.flat_map(|major| numbers.iter().map(|minor| (*major, *minor)));
     pairs.flat_map(|(major, minor)| {
         [Kind::Block, Kind::Char].into_iter().flat_map(move |kind| {
             (0..8).map(move |access| Request { kind, major, minor, access: Access(access) })
@@ -29,39 +33,42 @@ pub fn run(program: &[Instruction], request: Request) -> bool {
         Kind::Char => 2,
     };
     let context = [request.access.0 << 16 | kind, request.major, request.minor];
-    let mut registers = [u32::MAX; 16];
+    let mut registers = [u64::MAX; 16];
     let mut next = 0_usize;
     loop {
         let Instruction { code, registers: both, offset, immediate } = program[next];
         let (low, high) = (usize::from(both & 15), usize::from(both >> 4));
         let (to, from) = if cfg!(target_endian = "little") { (low, high) } else { (high, low) };
-        let (value, constant) = (registers[to], immediate as u32);
+        let (value, constant) = (registers[to], u64::from(immediate as u32));
         next += 1;
-        let jumps = match code {
+        // An operation of 32 bits clears the others.
+        let written = match code {
             0x61 => {
                 assert_eq!(from, 1, "it loads from elsewhere than the context");
-                registers[to] = context[offset as usize / 4];
-                continue;
+                Some(u64::from(context[offset as usize / 4]))
             }
-            0xb4 => {
-                registers[to] = constant;
-                continue;
+            0xb4 => Some(constant),
+            0x18 => {
+                next += 1;
+                Some(u64::from(program[next - 1].immediate as u32) << 32 | constant)
             }
-            0xbc => {
-                registers[to] = registers[from];
-                continue;
-            }
-            0x54 => {
-                registers[to] &= constant;
-                continue;
-            }
-            0x74 => {
-                registers[to] >>= constant;
-                continue;
-            }
+            0xbc => Some(u64::from(registers[from] as u32)),
+            0xbf => Some(registers[from]),
+            0x54 => Some(value & constant),
+            0x74 => Some(u64::from(value as u32) >> constant),
+            0x67 => Some(value << constant),
+            0x4f => Some(value | registers[from]),
+            _ => None,
+        };
+        if let Some(written) = written {
+            registers[to] = written;
+            continue;
+        }
+        let jumps = match code {
             0x95 => return registers[0] == 1,
             0x05 => true,
-            0x56 => value != constant,
+            0x56 => u64::from(value as u32) != constant,
+            0x5d => value != registers[from],
             0x46 => value & constant != 0,
             code => panic!("unknown instruction {code:#x}"),
         };

@@ -4,7 +4,12 @@ use proptest::prelude::*;
 
 fn rule() -> impl Strategy<Value = Rule> {
     let kind = prop::option::of(prop_oneof![Just(Kind::Block), Just(Kind::Char)]);
-    let number = || prop::option::weighted(0.6, prop_oneof![0..3_u32, Just(u32::MAX)]);
+    let number = || {
+        prop::option::weighted(
+            0.6,
+            prop_oneof![0..3_u32, 0x1000_0000..0x1000_0003_u32, Just(u32::MAX)],
+        )
+    };
     (any::<bool>(), kind, number(), number(), 0..8_u32).prop_map(
         |(allow, kind, major, minor, access)| Rule {
             allow,
@@ -25,7 +30,7 @@ proptest! {
             devices.add(*rule);
         }
         let program = devices.program();
-        for request in requests(&[0, 1, 2, 3, u32::MAX]) {
+        for request in requests(&[0, 1, 2, 3, 0xfff, u32::MAX]) {
             let meant = means(all == Some(true), &rules, request);
             prop_assert_eq!(means(devices.allow_others, &devices.rules, request), meant, "simplified: {} for {:?}", devices, request);
             prop_assert_eq!(run(&program, request), meant, "{} for {:?}", devices, request);

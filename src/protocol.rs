@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 /// A message without its attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +86,10 @@ pub enum Interruption {
 
 /// Largest packet; an error with all its faults fits, longer ones are cut.
 const CAPACITY: usize = 32 * 1024;
+
+/// Where packets arrive. On the stack each of its pages would be written to, and
+/// after the clone every page that is written to is copied.
+static ARRIVED: Mutex<[u8; CAPACITY]> = Mutex::new([0; CAPACITY]);
 
 /// One end of the connection.
 #[derive(Debug)]
@@ -170,11 +175,11 @@ impl Socket {
 
     /// Waits for exactly `expected`.
     pub fn receive(&self, expected: Message) -> Result<Attachment, Interruption> {
-        let mut buffer = [0; CAPACITY];
+        let mut buffer = ARRIVED.lock().unwrap_or_else(PoisonError::into_inner);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut receive = || {
-            let data = &mut [IoSliceMut::new(&mut buffer)];
+            let data = &mut [IoSliceMut::new(&mut buffer[..])];
             rustix::net::recvmsg(&self.0, data, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
         };
         let received = loop {

@@ -8,7 +8,8 @@
 //! Through a descriptor of the clone, its mount could be made writable again:
 //! init closes it before anything else. The runtime closes its own only after
 //! the clone of init, because the kernel then makes the caller wait until the
-//! mount is gone, and by then init has something to do meanwhile.
+//! mount is gone: when init has something to do meanwhile, and has been given
+//! what it waits for.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
@@ -36,6 +37,11 @@ impl Seal {
     /// The descriptor, if there is one.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.binary.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Closes it. The caller waits until the kernel has taken the mount down.
+    pub fn close(&mut self) {
+        self.binary = None;
     }
 }
 

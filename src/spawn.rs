@@ -89,14 +89,14 @@ impl Prepared {
 }
 
 /// Clones init, into its cgroup if that is there. The child never returns from
-/// here.
+/// here. The seal is to be closed when there is time for it.
 pub fn spawn(
     plan: &Plan,
     prepared: Prepared,
     cgroup: Option<&CgroupDir>,
     directory: BorrowedFd,
     inherited: Inherited,
-) -> Result<Spawned> {
+) -> Result<(Spawned, Seal)> {
     let Inherited { preserved, seal } = inherited;
     if !plan.clone.dumpable {
         namespaces::make_undumpable()?;
@@ -142,12 +142,12 @@ pub fn spawn(
         Cloned::Parent { pid, pidfd } => {
             drop(child_end);
             visit.leave()?;
-            drop(seal);
             let spawned = Spawned { pid, pidfd, socket: parent_end };
-            match plan.clone.bridge {
-                true => fault::step(Side::Make, "meet init", || spawned.cross_bridge()),
-                false => Ok(spawned),
-            }
+            let spawned = match plan.clone.bridge {
+                true => fault::step(Side::Make, "meet init", || spawned.cross_bridge())?,
+                false => spawned,
+            };
+            Ok((spawned, seal))
         }
     }
 }

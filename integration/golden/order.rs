@@ -186,6 +186,11 @@ const PARENT: &[Rule<P>] = &[
         is!(P::MoveInterface(_) | P::Hooks(_)),
         "the namespaces are made by init",
     ),
+    (
+        is!(P::NoteInit),
+        is!(P::Receive(_) | P::ReceiveTerminal | P::Hooks(_) | P::MakeScope(_) | P::Announce),
+        "who ends a container half made ends its init",
+    ),
     (is!(P::Limit(_) | P::Devices(_)), is!(P::Hooks(_)), "hooks see the limits"),
     (
         is!(P::Limit(_) | P::Devices(_) | P::OwnCgroup(_) | P::JoinResctrl(_)),
@@ -306,6 +311,11 @@ fn check_protocol(plan: &Plan) {
         let is_word = |step: &Step<P>| matches!(step.op, P::Send(_) | P::SendNetwork);
         let waits = plan.parent[last..].iter().any(is_word);
         assert!(waits, "an init that cannot live with its limits is never ready\n{plan}");
+    }
+    // The runtime finishes the network that it makes while init goes on.
+    let child_has = |is: Is| plan.child.iter().any(|step| is(&step.op));
+    if child_has(is!(C::EnterNetwork)) && child_has(is!(C::Hooks(Hook::CreateContainer))) {
+        assert!(said(Message::Mounted), "hooks see a finished network\n{plan}");
     }
     // Limits that the parent sets must find an init that has nothing left to do.
     let by_parent =

@@ -223,6 +223,28 @@ fn a_hook_can_configure_the_network_of_the_container() {
 }
 
 #[test]
+fn hooks_of_create_see_a_finished_network() {
+    each(["prestart", "createRuntime", "createContainer"], |kind| {
+        let hako = Runtime::new();
+        let (mut bundle, notes) = with_notes(&hako);
+        let enter = match *kind {
+            "createContainer" => "",
+            // In the runtime's namespaces.
+            _ => {
+                "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/' | head -n 1); nsenter --target $pid --net "
+            }
+        };
+        let script = format!("{enter}ip -o link show lo");
+        let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+        let hook = shell(&format!("export {path}; {script} >{}/lo", notes.display()));
+        bundle.set(&format!("/hooks/{kind}"), json!([hook]));
+        hako.run(bundle.inspector("sleep 0")).ok();
+        let seen = read(&notes, "lo").unwrap_or_default();
+        assert!(seen.contains("LOOPBACK,UP"), "{seen:?}");
+    });
+}
+
+#[test]
 fn what_hooks_print_does_not_mix_with_the_output_of_the_container() {
     let hako = Runtime::new();
     let (mut bundle, _) = with_notes(&hako);

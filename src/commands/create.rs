@@ -15,6 +15,7 @@ use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Place, Prepared, Served, Spawned};
 use crate::state::{InitProcess, Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -108,25 +109,30 @@ pub fn create(
     let (prepared, ear) =
         prepare(session, &plan, &directory).inspect_err(|_| drop(directory.remove()))?;
     let lock = directory.lock(super::LOCK_TIMEOUT).inspect_err(|_| drop(directory.remove()))?;
-    let mut record = new_record(&plan, owner);
+    let record = new_record(&plan, owner);
     let pid_file = args.channels.pid_file.as_deref();
     let mut rollback = Rollback::of(session, &directory, &plan, &record, pid_file);
     let mut cloned = None;
+    let init = Cell::new(None);
+    let note = |pid| {
+        init.set(Some(InitProcess::identify(pid)?));
+        directory.save(&Record { init: init.get(), ..record.clone() })
+    };
     let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
         step("save the record", || directory.save(&record))?;
         step("save the filter", || prepared.keep_filter(directory.as_fd()))?;
         let cgroup = step("make the cgroup", || rollback.make_cgroup())?;
-        let spawned = step("clone", || {
+        let (spawned, seal) = step("clone", || {
             spawn::spawn(&plan, prepared, cgroup.as_ref(), directory.as_fd(), inherited)
         })?;
         let spawned = cloned.insert(spawned);
-        record.init = Some(step("identify init", || InitProcess::identify(spawned.pid))?);
-        step("save init's identity", || directory.save(&record))?;
         Parent {
             plan: &plan,
             status: "creating",
             spawned,
+            seal,
+            note: &note,
             place: Place::new(&plan, &record.cgroup, cgroup),
             console: console.as_ref(),
             pid_file,
@@ -140,6 +146,7 @@ pub fn create(
             let Some(spawned) = cloned else {
                 return Err(Error::new("init was not cloned"));
             };
+            let record = Record { init: init.get(), ..record };
             Ok(Created { directory, record, spawned, served, ear })
         }
         Err(error) => {

@@ -38,7 +38,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
     let directory = container.directory.as_fd();
-    let spawned = fault::step(Side::Make, "clone", || {
+    let (spawned, seal) = fault::step(Side::Make, "clone", || {
         spawn::spawn(&plan, prepared, cgroup.as_ref(), directory, inherited)
     })?;
     let doubt = args.detach || plan.process.seccomp.is_some();
@@ -46,6 +46,8 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
         plan: &plan,
         status: "running",
         spawned: &spawned,
+        seal,
+        note: &|_| Ok(()),
         place: Place::new(&plan, &container.record.cgroup, cgroup),
         console: console.as_ref(),
         pid_file: args.channels.pid_file.as_deref(),

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// `nsfs` (statfs(2)).
@@ -88,14 +88,15 @@ impl Visit {
         write_time_offsets(offsets)
     }
 
-    /// Makes a network namespace, and comes back from it.
-    pub fn make_network() -> Result<OwnedFd> {
+    /// Makes a network namespace, has it sent to who waits for it, brings its
+    /// loopback interface up and comes back.
+    pub fn make_network(send: impl FnOnce(BorrowedFd) -> Result<()>) -> Result<()> {
         let mut visit = Self::default();
         visit.remember(Kind::Network)?;
         unshare(flag(Kind::Network)).os(|| "cannot make a network namespace")?;
-        let made = open_own(Kind::Network)?;
-        visit.leave()?;
-        Ok(made)
+        send(open_own(Kind::Network)?.as_fd())?;
+        loopback_up()?;
+        visit.leave()
     }
 
     /// Enters the network namespace of a process.

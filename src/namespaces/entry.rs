@@ -64,8 +64,8 @@ pub fn plan_entry(
     }
     if clone.network_apart {
         compiler.parent(ParentOp::SendNetwork);
-    } else {
-        plan_loopback(clone, compiler);
+    } else if clone.is_new(Kind::Network) {
+        compiler.child(ChildOp::Namespace(Op::Loopback));
     }
 }
 
@@ -188,12 +188,5 @@ fn is_late(kind: Kind) -> bool {
 pub fn plan_network_entry(clone: &CloneSet, compiler: &mut Compiler) {
     if clone.network_apart {
         compiler.child(ChildOp::EnterNetwork);
-        plan_loopback(clone, compiler);
-    }
-}
-
-fn plan_loopback(clone: &CloneSet, compiler: &mut Compiler) {
-    if clone.is_new(Kind::Network) {
-        compiler.child(ChildOp::Namespace(Op::Loopback));
     }
 }

@@ -266,7 +266,16 @@ fn plan_namespaces(
     namespaces::plan_bridge(clone, process, compiler);
     let maps = mapping.map(|mapping| &mapping.maps);
     namespaces::plan_entry(clone, maps, &process.user, compiler);
+    plan_note(compiler);
     process::plan_early(process, compiler);
+}
+
+/// Before anything that may take long: whoever wants to end init has to know it. Only the network
+/// namespace comes first, for which init waits.
+fn plan_note(compiler: &mut Compiler) {
+    let first = compiler.parent.first();
+    let position = usize::from(first.is_some_and(|step| step.op == ParentOp::SendNetwork));
+    compiler.parent.insert(position, Step { pointer: None, op: ParentOp::NoteInit });
 }
 
 /// What only the runtime can do before init enters its root: init waits for it.
@@ -283,14 +292,16 @@ fn plan_runtime_work(
             compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
         }
     }
-    if compiler.parent.len() > before {
+    // These see a finished network, too, and where the runtime makes it only that knows.
+    let create_container = !hooks.of(HookKind::CreateContainer).is_empty();
+    if compiler.parent.len() > before || (create_container && clone.network_apart) {
         let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
         compiler.parent.insert(before, receive);
         compiler.parent(ParentOp::Send(Message::Continue));
         compiler.child(ChildOp::Send(Message::Mounted));
         compiler.child(ChildOp::Receive(Message::Continue));
     }
-    if !hooks.of(HookKind::CreateContainer).is_empty() {
+    if create_container {
         compiler.child_at("/hooks/createContainer", ChildOp::Hooks(HookKind::CreateContainer));
     }
 }

@@ -184,8 +184,11 @@ pub enum ParentOp {
     Hooks(crate::hooks::Kind),
     /// Hand the terminal to the console socket, or keep it for the foreground.
     ReceiveTerminal,
-    /// Make the network namespace, while init mounts, and send it.
+    /// Make the network namespace, while init mounts, send it, and bring its
+    /// loopback interface up.
     SendNetwork,
+    /// Write down which process init is.
+    NoteInit,
     /// Connect to the agent that decides about system calls.
     ConnectAgent(seccomp::Agent),
     /// Pass the listener of init's filter to the agent.

@@ -136,7 +136,10 @@ impl fmt::Display for ParentOp {
                 write!(f, "move interface {} in as {}", interface.host, interface.container)
             }
             ParentOp::Hooks(kind) => write!(f, "run {kind} hooks"),
-            ParentOp::SendNetwork => f.write_str("make the network namespace; -> Network"),
+            ParentOp::SendNetwork => {
+                f.write_str("make the network namespace; -> Network; bring loopback up")
+            }
+            ParentOp::NoteInit => f.write_str("note which process init is"),
             ParentOp::ConnectAgent(agent) => {
                 write!(f, "connect to the seccomp agent at {}", agent.path.display())
             }

@@ -10,10 +10,11 @@ use crate::namespaces::{self, Visit};
 use crate::plan::{ParentOp, Plan, Step};
 use crate::process;
 use crate::protocol::Message;
+use crate::seal::Seal;
 use crate::seccomp;
 use crate::state::ContainerState;
 use crate::terminal::DescriptorSocket;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What the parent's steps leave for later.
@@ -47,6 +48,10 @@ pub struct Parent<'a> {
     pub status: &'static str,
     /// With whom.
     pub spawned: &'a Spawned,
+    /// What the runtime was executed from.
+    pub seal: Seal,
+    /// Writes down which process init is.
+    pub note: &'a dyn Fn(i32) -> Result<()>,
     /// In which cgroup.
     pub place: Place<'a>,
     /// Where a terminal goes; `None` keeps it for the foreground.
@@ -59,9 +64,12 @@ pub struct Parent<'a> {
 
 impl Parent<'_> {
     /// Does the parent's steps. On failure the host has its interfaces back.
-    pub fn serve(self) -> Result<Served> {
+    pub fn serve(mut self) -> Result<Served> {
         let mut served = Served::default();
         for step in &self.plan.parent {
+            if step.op != ParentOp::SendNetwork {
+                self.seal.close();
+            }
             let done = fault::step(Side::Runtime, &step.op, || self.apply(step, &mut served));
             if let Err(error) = done {
                 served.give_interfaces_back();
@@ -94,6 +102,20 @@ impl Parent<'_> {
         Ok(())
     }
 
+    fn receive_terminal(&self, served: &mut Served) -> Result<()> {
+        let Some(master) = self.spawned.receive(Message::Terminal)?.fd else {
+            return Err(Error::new("init sent no terminal"));
+        };
+        match self.console {
+            Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
+            None => {
+                foreground::adopt_window_size(master.as_fd());
+                served.terminal = Some(master);
+            }
+        }
+        Ok(())
+    }
+
     fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
         let pid = self.spawned.pid;
         if let Some(placed) = self.place.apply(&step.op, pid) {
@@ -114,9 +136,11 @@ impl Parent<'_> {
                 hooks::run(&self.plan.hooks, *kind, &state, &self.plan.identity.bundle)
             }
             ParentOp::SendNetwork => {
-                let namespace = Visit::make_network()?;
-                self.spawned.send(Message::Network, Some(namespace.as_fd()))
+                let send =
+                    |namespace: BorrowedFd| self.spawned.send(Message::Network, Some(namespace));
+                Visit::make_network(send)
             }
+            ParentOp::NoteInit => (self.note)(pid),
             ParentOp::ConnectAgent(agent) => {
                 served.agent = Some(agent.connect()?);
                 Ok(())
@@ -133,20 +157,7 @@ impl Parent<'_> {
                 }
                 self.pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))
             }
-            ParentOp::ReceiveTerminal => {
-                let master = self.spawned.receive(Message::Terminal)?.fd;
-                let Some(master) = master else {
-                    return Err(Error::new("init sent no terminal"));
-                };
-                match self.console {
-                    Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
-                    None => {
-                        foreground::adopt_window_size(master.as_fd());
-                        served.terminal = Some(master);
-                    }
-                }
-                Ok(())
-            }
+            ParentOp::ReceiveTerminal => self.receive_terminal(served),
             ParentOp::MakeScope(_)
             | ParentOp::EnterCgroup
             | ParentOp::Attach(_)

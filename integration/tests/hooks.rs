@@ -238,7 +238,7 @@ fn hooks_of_create_see_a_finished_network() {
         let path = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
         let hook = shell(&format!("export {path}; {script} >{}/lo", notes.display()));
         bundle.set(&format!("/hooks/{kind}"), json!([hook]));
-        hako.run(bundle.inspector("sleep 0")).ok();
+        let _ = hako.run(bundle.inspector("sleep 0")).ok();
         let seen = read(&notes, "lo").unwrap_or_default();
         assert!(seen.contains("LOOPBACK,UP"), "{seen:?}");
     });

@@ -7,7 +7,7 @@ use std::fs;
 pub fn commands(bundle: &Bundle) -> Vec<(Vec<&str>, Option<&'static str>)> {
     let directory = bundle.dir().to_str().expect("a path of letters");
     let on_bundle = |word| (vec![word, "--bundle", directory], None);
-    let others: [&[&str]; 10] = [
+    let others: [&[&str]; 11] = [
         &["start"],
         &["state"],
         &["kill"],
@@ -16,12 +16,13 @@ pub fn commands(bundle: &Bundle) -> Vec<(Vec<&str>, Option<&'static str>)> {
         &["ps"],
         &["update", "--pids-limit", "1"],
         &["events", "--stats"],
+        &["checkpoint"],
         &["delete"],
         &["delete", "--force"],
     ];
     let others = others.iter().map(|words| (words.to_vec(), None));
     let exec = (vec!["exec"], Some("/bin/inspector"));
-    ["create", "run", "explain"].map(on_bundle).into_iter().chain(others).chain([exec]).collect()
+    ["create", "run", "restore", "explain"].map(on_bundle).into_iter().chain(others).chain([exec]).collect()
 }
 
 #[test]

@@ -22,7 +22,12 @@ pub fn commands(bundle: &Bundle) -> Vec<(Vec<&str>, Option<&'static str>)> {
     ];
     let others = others.iter().map(|words| (words.to_vec(), None));
     let exec = (vec!["exec"], Some("/bin/inspector"));
-    ["create", "run", "restore", "explain"].map(on_bundle).into_iter().chain(others).chain([exec]).collect()
+    ["create", "run", "restore", "explain"]
+        .map(on_bundle)
+        .into_iter()
+        .chain(others)
+        .chain([exec])
+        .collect()
 }
 
 #[test]

@@ -265,22 +265,20 @@ impl Scene<'_> {
 
     /// criu makes an empty one, and saves none of its settings.
     fn set_up_network(&self, pid: i32) -> Result<()> {
-        let is_network = |op: &namespaces::Op| match op {
-            namespaces::Op::Loopback => true,
+        let is_setting = |op: &namespaces::Op| match op {
             namespaces::Op::Sysctl { path, .. } => path.starts_with("net/"),
             _ => false,
         };
-        let steps = self.plan.child.iter().filter_map(|step| match &step.op {
-            ChildOp::Namespace(op) if is_network(op) => Some((step, op)),
+        let mut settings = self.plan.child.iter().filter_map(|step| match &step.op {
+            ChildOp::Namespace(op) if is_setting(op) => Some((step, op)),
             _ => None,
         });
         let mut visit = Visit::default();
-        for (index, (step, op)) in steps.enumerate() {
-            if index == 0 {
-                visit.enter_network_of(pid)?;
-            }
-            op.apply(None).map_err(|error| step.place(error))?;
+        visit.enter_network_of(pid)?;
+        if self.plan.clone.is_new(namespaces::Kind::Network) {
+            namespaces::Op::Loopback.apply(None)?;
         }
+        settings.try_for_each(|(step, op)| op.apply(None).map_err(|error| step.place(error)))?;
         visit.leave()
     }
 

@@ -3,7 +3,7 @@
 //!
 //! `HAKO_FAULT=init:12:1` has init fail with error number 1 instead of its 12th
 //! step, as `hako explain` counts them, and `HAKO_FAULT=runtime:3:kill` the
-//! runtime killed before its third. `HAKO_FAULT=call:keyctl:38` has the kernel
+//! runtime killed before its third; `bridge:2:late` makes a process late for its second. `HAKO_FAULT=call:keyctl:38` has the kernel
 //! answer a system call so, as an older one would. Only debug builds can do it: a
 //! release build has not a word of this.
 
@@ -61,13 +61,20 @@ mod wanted {
     use std::fmt::Display;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     #[derive(Debug)]
     struct Fault {
         side: Side,
         step: usize,
-        /// `None`: the process is killed.
-        errno: Option<i32>,
+        how: How,
+    }
+
+    #[derive(Debug)]
+    enum How {
+        Fails(i32),
+        IsLate,
+        Dies,
     }
 
     /// Read once, at the first step: init wipes its environment at a later one.
@@ -88,7 +95,12 @@ mod wanted {
         let mut parts = text.split(':');
         let side = parts.next()?;
         let (_, side) = SIDES.into_iter().find(|(name, _)| *name == side)?;
-        Some(Fault { side, step: parts.next()?.parse().ok()?, errno: parts.next()?.parse().ok() })
+        let step = parts.next()?.parse().ok()?;
+        let how = match parts.next()? {
+            "late" => How::IsLate,
+            how => how.parse().map_or(How::Dies, How::Fails),
+        };
+        Some(Fault { side, step, how })
     }
 
     /// What is wanted at this step.
@@ -96,10 +108,14 @@ mod wanted {
         /// Of the side that is wanted, until now.
         static STEPS: AtomicUsize = AtomicUsize::new(0);
         let Some(fault) = wanted().filter(|fault| fault.side == side) else { return Ok(()) };
-        match fault.errno {
+        match fault.how {
             _ if STEPS.fetch_add(1, Ordering::Relaxed) + 1 != fault.step => Ok(()),
-            Some(errno) => Err(Error::os(format!("{name}: fault on purpose"), errno)),
-            None => {
+            How::Fails(errno) => Err(Error::os(format!("{name}: fault on purpose"), errno)),
+            How::IsLate => {
+                std::thread::sleep(Duration::from_millis(300));
+                Ok(())
+            }
+            How::Dies => {
                 // No signal of its own ends the first process of a pid namespace. In this
                 // mode the next system call does, by SIGKILL.
                 let _ = set_secure_computing_mode(SecureComputingMode::Strict);

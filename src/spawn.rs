@@ -8,7 +8,7 @@ pub use parent::{Parent, Served, write_pid_file};
 pub use place::Place;
 
 use crate::cgroups::CgroupDir;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
 use crate::gate;
 use crate::init::{self, Init, Opened};
@@ -22,6 +22,7 @@ use crate::stat::{UNEXECUTED, is_unexecuted};
 use crate::state::ContainerState;
 use crate::sys::{self, Clone3, Cloned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -174,11 +175,19 @@ fn bridge(
     let cloned = crossed.and_then(|()| {
         let flags = flags | libc::CLONE_PARENT as u64;
         fault::step(Side::Bridge, "clone init", || {
-            sys::clone3(&Clone3 { flags, cgroup }).map_err(|errno| clone_refused(plan, errno))
+            let pipe = pipe_with(PipeFlags::CLOEXEC).os(|| "cannot make a pipe")?;
+            let request = Clone3 { flags, cgroup };
+            let cloned = sys::clone3(&request).map_err(|errno| clone_refused(plan, errno))?;
+            Ok((cloned, pipe))
         })
     });
-    let told = cloned.and_then(|cloned| match cloned {
-        Cloned::Child => Ok(false),
+    let told = cloned.and_then(|(cloned, (told, telling))| match cloned {
+        // Nothing that init says may come before the bridge's word, whose end closes the pipe.
+        Cloned::Child => {
+            drop(telling);
+            let wait = || rustix::io::read(&told, &mut [0]);
+            rustix::io::retry_on_intr(wait).os(|| "cannot wait for the bridge").map(|_| false)
+        }
         Cloned::Parent { pid, pidfd } => fault::step(Side::Bridge, "send init", || {
             socket.send_with(Message::Bridged, Some(pid), Some(pidfd.as_fd())).map(|()| true)
         }),

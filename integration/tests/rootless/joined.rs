@@ -2,7 +2,7 @@
 //! pod, rootless docker's. Nothing there needs a capability outside of it.
 
 use super::plan::check;
-use hako_integration::{Bundle, Exit, Holder, Runtime, Terminal, json, mount_at};
+use hako_integration::{Bundle, Exit, Holder, Runtime, Terminal, each, json, mount_at};
 
 /// What podman asks for: no user namespace, since podman is in one, and a network
 /// namespace by its path.
@@ -54,6 +54,23 @@ fn all_commands_of_a_namespaces_root() {
     assert!(exec.finish().code == Some(0) && text.contains("\"tty\":true"), "{text}");
     container.kill("KILL");
     assert_eq!(container.wait(), Exit::Signal(9));
+}
+
+/// Init and the bridge speak to the runtime over one connection, and without a cgroup init waits
+/// for nobody: it may be done before the bridge has told who init is.
+#[test]
+fn init_is_announced_before_it_speaks() {
+    let hako = Runtime::debug_build().for_user().in_namespaces(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let bundle = like_podman(&hako, &network);
+    each(1..=6, |step| {
+        let create = hako.on_bundle(&["--cgroup-manager=disabled", "create"], &bundle);
+        let container =
+            hako.make(create.env("HAKO_FAULT", &format!("bridge:{step}:late")), &bundle);
+        container.start();
+        assert_eq!(container.wait(), Exit::Code(0));
+        container.delete();
+    });
 }
 
 /// dockerd in rootlesskit's namespaces: every container has its own network.

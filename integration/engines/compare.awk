@@ -9,7 +9,7 @@ function row(first, cells,    line, i) {
 
 FNR == 1 { runtime[++files] = FILENAME }
 /^== / { sub(/^== /, ""); machine[++machines] = $0 }
-$1 ~ /^(docker|docker-bookworm|containerd|podman)$/ && $3 ~ /^(pass|fail|skip)$/ {
+$1 ~ /^(docker|docker-bookworm|docker-rootless|containerd|podman|podman-rootless)$/ && $3 ~ /^(pass|fail|skip)$/ {
     name = $1 " " $2
     if (!(name in seen)) { seen[name] = 1; order[++cases] = name; engine[name] = $1; engines[$1]++ }
     verdict[name, files] = $3
@@ -26,8 +26,8 @@ END {
     print "\n" row("engine, cases", cells)
     for (i = 1; i <= files; i++) cells[i] = "---"
     print row("---", cells)
-    split("docker docker-bookworm containerd podman", list, " ")
-    for (e = 1; e <= 4; e++) {
+    split("docker docker-bookworm docker-rootless containerd podman podman-rootless", list, " ")
+    for (e = 1; e <= 6; e++) {
         for (i = 1; i <= files; i++)
             cells[i] = (count[list[e], i, "pass"] + 0) " passed, " (count[list[e], i, "fail"] + 0) " failed, " \
                 (count[list[e], i, "skip"] + 0) " skipped"

@@ -44,10 +44,25 @@ says() {
     [[ $("$@" 2>&1) == *"$part"* ]]
 }
 
-controllers_missing() { # those of $@ that this machine's cgroup2 lacks
-    local controller missing=()
+# Where systemd is pid 1, the one whose units these are: the user's own.
+systemctl() { if rootless; then command systemctl --user "$@"; else command systemctl "$@"; fi; }
+
+rootless() { [ "$(id -u)" != 0 ]; }
+# needs_root REASON: what an ordinary user cannot have of this case, with any runtime.
+needs_root() { ! rootless || skip "not without root: $*"; }
+
+# The controllers that a runtime can use: this machine's, or those of a cgroup that is delegated to this user.
+controllers() {
+    local cgroup=/sys/fs/cgroup
+    ! rootless || cgroup+=$(sed -n 's/^0:://p' /proc/self/cgroup)
+    [ ! -w "$cgroup/cgroup.procs" ] || cat "$cgroup/cgroup.controllers"
+}
+
+controllers_missing() { # those of $@ that there are not
+    local controller missing=() all
+    all=$(controllers)
     for controller; do
-        grep -qw "$controller" /sys/fs/cgroup/cgroup.controllers || missing+=("$controller")
+        [[ " $all " == *" $controller "* ]] || missing+=("$controller")
     done
     echo "${missing[*]}"
 }
@@ -62,6 +77,13 @@ needs_capability() { # NAME NUMBER
     local effective
     effective=$(sed -n 's/^CapEff:\t//p' /proc/self/status)
     ((0x$effective >> $2 & 1)) || skip "root has no $1 here"
+}
+
+# Those of root where the engine runs.
+all_capabilities() {
+    local namespace=()
+    ! rootless || namespace=(unshare --map-root-user)
+    "${namespace[@]}" sed -n 's/^CapEff:\t//p' /proc/self/status
 }
 
 needs_file() { [ -e "$1" ] || skip "there is no $1 here"; }
@@ -80,8 +102,8 @@ limitless() {
         echo "$runtime"
         return
     fi
-    mkdir -p /usr/local/libexec/limitless
-    local wrapper=/usr/local/libexec/limitless/${runtime##*/}
+    mkdir -p "$work/limitless"
+    local wrapper=$work/limitless/${runtime##*/}
     printf '#!/bin/sh\nexec %s/without-limits %s "$@"\n' "$engines" "$runtime" >"$wrapper"
     chmod +x "$wrapper"
     echo "$wrapper"

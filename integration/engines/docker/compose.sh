@@ -74,6 +74,7 @@ case_scale() {
     compose up --detach --scale client=1
 }
 case_pause() {
+    needs_cgroup
     up
     compose pause server
     has "$(compose ps --all server)" Paused

@@ -3,6 +3,7 @@
 
 case_info() { has "$(docker info --format '{{.DefaultRuntime}} {{json .Runtimes}}')" tested; }
 case_live_restore() {
+    needs_root 'containers are in the namespaces of rootlesskit, which ends with dockerd'
     restart_daemon --live-restore
     keep --interactive box sh -c 'while :; do date +%s%N; sleep 0.1; done'
     local pid
@@ -19,11 +20,12 @@ case_live_restore() {
     restart_daemon
 }
 case_live_restore_after_a_kill() {
+    needs_root 'containers are in the namespaces of rootlesskit, which ends with dockerd'
     restart_daemon --live-restore
     keep box sh -c 'trap "exit 12" TERM; while :; do sleep 0.1; done'
     local pid
-    pid=$(cat /run/docker.pid)
-    kill -9 "$pid" && tail --pid="$pid" --sleep-interval=0.1 --follow=descriptor /dev/null
+    pid=$(cat "$work/docker.pid")
+    kill -9 "$pid" && daemon_is_gone
     start_daemon --live-restore
     is "$(state Status)" running
     docker stop job

@@ -2,6 +2,7 @@
 # What docs/engines.md tells to write, word for word, for the units of Debian's package.
 
 begin_theme() {
+    needs_root 'what is told is told for root'
     about_hako || return 0
     stop_daemon
     systemctl start docker

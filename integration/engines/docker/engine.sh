@@ -2,24 +2,40 @@
 # dockerd: how it starts and ends, and what is in it. For sourcing.
 
 themes='run limits terminal lifecycle exec errors build image network volume compose daemon remap swarm'
+if rootless; then
+    themes+=' rootless'
+    export DOCKER_HOST=unix://$XDG_RUNTIME_DIR/docker.sock
+fi
 
 # start_daemon [FLAG...]: with the runtime as the default, and as that of BuildKit, and an image.
 start_daemon() {
     local path=$runtime
     # crun asks for controllers even where an engine sends empty limits.
     [ "${runtime##*/}" != crun ] || path=$(limitless)
-    # User Mode Linux has none.
-    iptables --list >/dev/null 2>&1 || set -- --iptables=false --ip6tables=false "$@"
-    rm -f /run/docker.pid
-    DOCKER_BUILDKIT_RUNC_COMMAND=$path setsid dockerd --pidfile /run/docker.pid --add-runtime "tested=$path" \
-        --default-runtime tested --exec-opt native.cgroupdriver=cgroupfs --storage-driver overlay2 "$@" \
-        </dev/null >>"$work/dockerd.log" 2>&1 &
+    local program=(dockerd --exec-opt native.cgroupdriver=cgroupfs)
+    if rootless; then
+        # It finds the user's systemd itself, or makes no cgroups.
+        program=(/usr/share/docker.io/contrib/dockerd-rootless.sh)
+    elif ! iptables --list >/dev/null 2>&1; then
+        # User Mode Linux has none.
+        set -- --iptables=false --ip6tables=false "$@"
+    fi
+    rm -f "$work/docker.pid"
+    DOCKER_BUILDKIT_RUNC_COMMAND=$path setsid "${program[@]}" --pidfile "$work/docker.pid" --add-runtime "tested=$path" \
+        --default-runtime tested --storage-driver overlay2 "$@" </dev/null >>"$work/dockerd.log" 2>&1 &
     eventually docker version || { tail "$work/dockerd.log" && return 1; }
 }
 
 stop_daemon() {
+    kill "$(cat "$work/docker.pid")" && daemon_is_gone
+}
+
+daemon_is_gone() {
     local pid
-    pid=$(cat /run/docker.pid) && kill "$pid" && tail --pid="$pid" --sleep-interval=0.1 --follow=descriptor /dev/null
+    # rootlesskit ends after it.
+    for pid in $(cat "$work/docker.pid") $(pgrep --exact --uid "$(id -u)" rootlesskit || true); do
+        tail --pid="$pid" --sleep-interval=0.1 --follow=descriptor /dev/null
+    done
 }
 
 # restart_daemon [FLAG...]
@@ -45,6 +61,8 @@ tidy() {
 run() { docker run --rm "$@"; }
 # A container that stays, by the name of `job`.
 keep() { docker run --detach --name job "$@" >/dev/null; }
+# docker gives the containers of an ordinary user a cgroup through their systemd, and otherwise none.
+needs_cgroup() { [ "$(docker info --format '{{.CgroupDriver}}')" != none ] || skip 'docker makes no cgroup for a user without systemd'; }
 state() { docker inspect --format "{{.State.$1}}" "${2:-job}"; }
 
 version() { docker version --format '{{.Server.Version}}'; }
@@ -54,7 +72,7 @@ needs_docker() { is_docker "$1" || skip "dockerd $(version) has no such option";
 # What --privileged gives: all that root has here, of those that docker knows; 20.10's list ends with CAP_AUDIT_READ.
 every_capability() {
     local all
-    all=0x$(sed -n 's/^CapEff:\t//p' /proc/self/status)
+    all=0x$(all_capabilities)
     is_docker 23 || all=$((all & 0x3fffffffff))
     printf '%016x\n' "$all"
 }

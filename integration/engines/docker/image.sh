@@ -2,6 +2,7 @@
 # docker image, and a registry on 127.0.0.1.
 
 registry=127.0.0.1:5000
+loopback="the daemon's loopback is that of rootlesskit"
 
 begin_theme() {
     cat >registry.yaml <<YAML
@@ -25,6 +26,7 @@ case_ls_and_tag() {
     is "$(docker image ls --format '{{.Repository}}:{{.Tag}}' other)" other:1
 }
 case_push_and_pull() {
+    needs_root "$loopback"
     docker tag box $registry/box:1
     docker push $registry/box:1
     docker image rm $registry/box:1
@@ -32,7 +34,10 @@ case_push_and_pull() {
     is "$(run $registry/box:1 echo pulled)" pulled
 }
 case_pull_by_run() {
-    docker tag box $registry/box:2 && docker push $registry/box:2 && docker image rm $registry/box:2
+    needs_root "$loopback"
+    docker tag box $registry/box:2
+    docker push $registry/box:2
+    docker image rm $registry/box:2
     is "$(run --quiet $registry/box:2 echo pulled)" pulled
     exits 1 docker pull $registry/missing:1
 }

@@ -50,6 +50,7 @@ case_killed_by_a_signal() {
     is "$(docker wait job)" 137
 }
 case_pause() {
+    needs_cgroup
     keep box sh -c 'while :; do date +%s%N; sleep 0.05; done'
     docker pause job
     has "$(docker ps)" '(Paused)'
@@ -64,6 +65,7 @@ case_pause() {
     [ "$(docker logs job | wc -l)" -gt "$before" ] || fail 'it does not go on'
 }
 case_kill_of_a_paused_one() {
+    needs_cgroup
     keep box sleep 60
     docker pause job
     docker kill job
@@ -124,6 +126,7 @@ case_top() {
     eventually says 'sleep 62' docker top job -o pid,cmd
 }
 case_update_restart_policy() {
+    needs_cgroup
     keep box sleep 60
     docker update --restart always job
     is "$(docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' job)" always

@@ -2,6 +2,7 @@
 # dockerd --userns-remap: root in the container is nobody on the host.
 
 begin_theme() {
+    needs_root 'dockerd is in a user namespace already'
     echo 'dockremap:300000:65536' | tee /etc/subuid >/etc/subgid
     getent passwd dockremap || useradd --system --no-create-home dockremap
     restart_daemon --userns-remap dockremap

@@ -1,7 +1,10 @@
 #!/bin/bash
 # A swarm of one node: where one machine ends, and an engine for many begins.
 
-begin_theme() { docker swarm init --advertise-addr 127.0.0.1; }
+begin_theme() {
+    needs_root 'dockerd offers no overlay networks there'
+    docker swarm init --advertise-addr 127.0.0.1
+}
 end_theme() { docker swarm leave --force; }
 tidy() {
     docker service ls --quiet | xargs --no-run-if-empty docker service rm

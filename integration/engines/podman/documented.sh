@@ -1,7 +1,10 @@
 #!/bin/bash
 # What docs/engines.md tells to write, word for word.
 
-begin_theme() { cp /etc/containers/containers.conf containers.conf; }
+begin_theme() {
+    needs_root 'what is told is told for root'
+    cp /etc/containers/containers.conf containers.conf
+}
 end_theme() { cp containers.conf /etc/containers/containers.conf; }
 
 case_containers_conf() {

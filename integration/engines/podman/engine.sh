@@ -2,13 +2,17 @@
 # podman: no daemon, but a configuration. For sourcing.
 
 themes='run exec terminal lifecycle pod kube build checkpoint'
+! rootless || themes+=' rootless'
 
 start_engine() {
     local manager=cgroupfs limits='' name=${runtime##*/}
     [ "$(cat /proc/1/comm)" != systemd ] || manager=systemd
     # A limit that podman gives to every container.
     [ -z "$(controllers_missing pids)" ] || limits='pids_limit = 0'
-    cat >/etc/containers/containers.conf <<TOML
+    local file=/etc/containers/containers.conf
+    ! rootless || file=~/.config/containers/containers.conf
+    mkdir -p "${file%/*}"
+    cat >"$file" <<TOML
 [containers]
 $limits
 [engine]
@@ -40,4 +44,6 @@ tidy() {
 run() { podman run --rm "$@"; }
 # A container that stays, by the name of `job`.
 keep() { podman run --detach --name job "$@" >/dev/null; }
+# podman gives the containers of an ordinary user a cgroup through their systemd, and otherwise none.
+needs_cgroup() { ! rootless || systemctl is-system-running >/dev/null || skip 'podman makes no cgroup for a user without systemd'; }
 state() { podman inspect --format "{{.State.$1}}" "${2:-job}"; }

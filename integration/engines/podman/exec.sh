@@ -17,7 +17,7 @@ case_env_workdir_user() {
 }
 case_privileges() {
     is "$(podman exec served sed -n 's/^CapEff:\t//p' /proc/self/status)" 00000000800405fb
-    is "$(podman exec --privileged served sed -n 's/^CapEff:\t//p' /proc/self/status)" "$(sed -n 's/^CapEff:\t//p' /proc/self/status)"
+    is "$(podman exec --privileged served sed -n 's/^CapEff:\t//p' /proc/self/status)" "$(all_capabilities)"
     is "$(podman exec served sed -n 's/^Seccomp:\t//p' /proc/self/status)" 2
 }
 case_detach() {

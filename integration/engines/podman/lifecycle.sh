@@ -26,6 +26,7 @@ case_kill() {
     is "$(podman wait job)" 137
 }
 case_pause() {
+    needs_cgroup
     keep box sleep 60
     podman pause job
     is "$(state Status)" paused
@@ -81,6 +82,6 @@ case_mount_of_the_root() {
 }
 case_nothing_is_left() {
     run box true
-    is "$(find "/run/${runtime##*/}" -mindepth 1 -maxdepth 1 -name '[!.]*' 2>/dev/null)" ''
+    is "$(find "${XDG_RUNTIME_DIR:-/run}/${runtime##*/}" -mindepth 1 -maxdepth 1 -name '[!.]*' 2>/dev/null)" ''
     is "$(find /sys/fs/cgroup/libpod_parent -name 'libpod-*' 2>/dev/null)" ''
 }

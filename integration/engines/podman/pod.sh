@@ -17,12 +17,18 @@ case_shared_pid_namespace() {
     podman run --detach --pod together box sleep 62
     has "$(run --pod together box ps)" 'sleep 62'
 }
-case_stop_start_pause() {
+case_pause() {
+    needs_cgroup
     podman pod create --name together
     podman run --detach --init --pod together --name first box sleep 60
     podman pod pause together
     is "$(state Status first)" paused
     podman pod unpause together
+    is "$(podman exec first echo again)" again
+}
+case_stop_and_start() {
+    podman pod create --name together
+    podman run --detach --init --pod together --name first box sleep 60
     podman pod stop --time 1 together
     is "$(state Status first)" exited
     podman pod start together

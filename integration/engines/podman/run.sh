@@ -34,6 +34,7 @@ case_volume_named() {
     podman volume rm data
 }
 case_volume_idmapped() {
+    needs_root 'the kernel maps ids only of mounts whose file system belongs to the user namespace'
     mkdir -p mapped && touch mapped/file
     is "$(run --uidmap 0:300000:65536 --volume "$PWD/mapped:/data:idmap" box stat -c %u /data/file)" 0
 }
@@ -58,7 +59,7 @@ case_masks() {
     exits 1 run --security-opt mask=/etc/passwd box grep root /etc/passwd
 }
 case_privileged() {
-    is "$(capabilities --privileged)" "$(sed -n 's/^CapEff:\t//p' /proc/self/status)"
+    is "$(capabilities --privileged)" "$(all_capabilities)"
     run --privileged box mount -t tmpfs new /tmp
 }
 case_device() {
@@ -73,7 +74,7 @@ case_ulimit_and_sysctl() {
 case_network() {
     is "$(run --network none box ls /sys/class/net)" lo
     is "$(run --network host box readlink /proc/self/ns/net)" "$(readlink /proc/self/ns/net)"
-    is "$(run box sh -c 'cd /sys/class/net; echo *')" 'eth0 lo'
+    is "$(run --network bridge box sh -c 'cd /sys/class/net; echo *')" 'eth0 lo'
 }
 case_network_names() {
     podman network create ours
@@ -92,15 +93,27 @@ case_namespaces_of_the_host() {
     done
 }
 case_cgroupns() {
+    needs_cgroup
     is "$(run box grep 0:: /proc/self/cgroup)" 0::/
     has "$(run --cgroupns host box grep 0:: /proc/self/cgroup)" libpod
 }
 case_cgroups_disabled() { is "$(run --cgroups disabled --cgroupns host box grep 0:: /proc/self/cgroup)" "$(grep 0:: /proc/self/cgroup)"; }
 case_user_namespace() {
-    is "$(run --uidmap 0:300000:65536 box sh -c 'echo $(cat /proc/self/uid_map)')" '0 300000 65536'
-    useradd --system --no-create-home containers
-    echo 'containers:400000:200000' | tee /etc/subuid >/etc/subgid
-    has "$(run --userns auto box cat /proc/self/uid_map)" 400000
+    # Numbers are those of the namespace in which podman is.
+    local first=300000
+    ! rootless || first=1
+    is "$(run --uidmap "0:$first:65536" box sh -c 'echo $(cat /proc/self/uid_map)')" "0 $first 65536"
+}
+case_user_namespace_auto() {
+    if ! rootless; then
+        useradd --system --no-create-home containers
+        echo 'containers:400000:200000' | tee /etc/subuid >/etc/subgid
+        has "$(run --userns auto box cat /proc/self/uid_map)" 400000
+    fi
+    keep --init --userns auto:size=1500 box sleep 60
+    is "$(podman exec job awk '{ print $1, $3 }' /proc/self/uid_map)" '0 1500'
+    [ "$(podman exec job cat /proc/self/uid_map)" != "$(run --userns auto:size=1500 box cat /proc/self/uid_map)" ] ||
+        fail 'two of them have the same ids'
 }
 case_preserve_fds() {
     echo passed >file
@@ -110,6 +123,7 @@ case_sdnotify() {
     is "$(run --sdnotify container box sh -c 'echo ${NOTIFY_SOCKET-none}')" none
 }
 case_sdnotify_by_the_container() {
+    needs_root 'podman mounts no overlay over the root of this machine'
     python3 -c 'import socket
 supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 supervisor.bind("supervisor")

@@ -10,7 +10,9 @@ case_a_scope() {
     has "$(cat "/proc/$(state Pid)/cgroup")" "$scope"
     is "$(podman exec job echo hello)" hello
     podman pause job
+    is "$(state Status)" paused
     podman unpause job
+    is "$(podman exec job echo again)" again
     podman stop job
 }
 case_exit_code() { exits 7 run box sh -c 'exit 7'; }
@@ -25,7 +27,10 @@ case_limits() {
 case_pod() {
     podman pod create --name together
     podman run --detach --init --pod together --name first box sleep 60
-    has "$(cat "/proc/$(state Pid first)/cgroup")" machine-libpod_pod_
+    has "$(cat "/proc/$(state Pid first)/cgroup")" -libpod_pod_
+    podman pod pause together
+    is "$(state Status first)" paused
+    podman pod unpause together
     podman pod rm --force --time 0 together
 }
 case_healthcheck_timer() {
@@ -34,7 +39,11 @@ case_healthcheck_timer() {
     eventually says healthy podman inspect --format '{{.State.Health.Status}}' job
 }
 case_systemd_in_a_container() {
-    podman run --detach --name job --systemd always --rootfs /:O /lib/systemd/systemd --unit=basic.target
+    mkdir -p rootfs/{dev,proc,run,sys,tmp,usr,var}
+    cp -a /bin /lib /lib64 /sbin rootfs/
+    cp -r /etc rootfs/ 2>/dev/null || true
+    podman run --detach --name job --systemd always --volume /usr:/usr:ro --rootfs "$PWD/rootfs" \
+        /lib/systemd/systemd --unit=basic.target
     eventually says 'basic.target' podman exec job systemctl --no-legend list-units basic.target
     is "$(podman exec job cat /proc/1/comm)" systemd
     podman stop --time 10 job

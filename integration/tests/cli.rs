@@ -184,12 +184,13 @@ fn the_configuration_may_be_another_file() {
     });
     // What is wrong with it is in that file.
     let (directory, id) = (bundle.dir().to_path_buf(), bundle.id().to_owned());
-    let run = |text: &str| {
+    let with = |verb: &str, text: &str| {
         fs::write(&other, text).unwrap();
-        let command = hako.command(&["run", "--config", "other.json", "--bundle"]);
+        let command = hako.command(&[verb, "--config", "other.json", "--bundle"]);
         let command = command.arg(&directory).last(&id);
         command.current_dir(other.parent().unwrap()).output()
     };
+    let run = |text: &str| with("run", text);
     if !is_peer() {
         run("{").fails("other.json is not valid JSON");
         run("").fails("other.json is empty");
@@ -199,6 +200,7 @@ fn the_configuration_may_be_another_file() {
         bundle.set("/root/path", 7).set("/linus", 1);
         let wrong = run(&bundle.config.to_string());
         wrong.fails("\n  other.json: /root/path");
+        with("restore", &bundle.config.to_string()).fails("\n  other.json: /root/path");
         assert!(!wrong.stderr.contains("config.json"), "{wrong}");
         bundle.set("/root/path", "rootfs");
         let warned = run(&bundle.config.to_string());

@@ -207,6 +207,7 @@ fn given_file(command: &Command) -> Option<&Path> {
     let bundle = match command {
         Command::Create(args) => &args.bundle,
         Command::Run(args) => &args.create.bundle,
+        Command::Restore(args) => &args.bundle,
         Command::Explain(args) => &args.bundle,
         _ => return None,
     };

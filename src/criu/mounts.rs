@@ -9,11 +9,10 @@
 use super::outside::{Outside, planned_mounts};
 use crate::error::{Context, Error, Result};
 use crate::plan::{ChildOp, Plan};
-use crate::rootfs::{MountKind, Op, Root};
+use crate::rootfs::{MountKind, Mounted, Op, Root};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// An external mount: for a checkpoint its place and its name, for a restore its
@@ -23,20 +22,10 @@ pub type Mount = (PathBuf, PathBuf);
 /// The device that masks a file.
 const NULL: &str = "/dev/null";
 
-/// A line of mountinfo (proc_pid_mountinfo(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    id: u64,
-    device: String,
-    /// What of the file system is mounted.
-    root: PathBuf,
-    point: PathBuf,
-}
-
 /// External mounts of a container that runs, whose init is `pid`.
 pub fn mounts_of(outside: &Outside, pid: i32) -> Result<Vec<Mount>> {
-    let container = read(&format!("/proc/{pid}/mountinfo"))?;
-    let host = read("/proc/self/mountinfo")?;
+    let container = Mounted::all_of(&pid.to_string())?;
+    let host = Mounted::all_of("self")?;
     let root = open_root(pid)?;
     let mut bound = BTreeMap::new();
     for destination in &outside.mounts {
@@ -50,7 +39,11 @@ pub fn mounts_of(outside: &Outside, pid: i32) -> Result<Vec<Mount>> {
 
 /// What is bound, by the id of its mount, what of the host's is below that, and
 /// devices of the host's.
-fn external(container: &[Line], host: &[Line], bound: &BTreeMap<u64, &PathBuf>) -> Vec<Mount> {
+fn external(
+    container: &[Mounted],
+    host: &[Mounted],
+    bound: &BTreeMap<u64, &PathBuf>,
+) -> Vec<Mount> {
     let above = host.iter().filter(|line| Path::new(NULL).starts_with(&line.point));
     let devices = above.max_by_key(|line| line.point.as_os_str().len());
     let mut found: Vec<Mount> = Vec::new();
@@ -74,7 +67,7 @@ fn external(container: &[Line], host: &[Line], bound: &BTreeMap<u64, &PathBuf>) 
 
 /// What is behind the names that a container of this plan may have.
 pub fn mounts_of_plan(plan: &Plan) -> Result<Vec<Mount>> {
-    let host = read("/proc/self/mountinfo")?;
+    let host = Mounted::all_of("self")?;
     let mut named: BTreeMap<PathBuf, PathBuf> = BTreeMap::from([(NULL.into(), NULL.into())]);
     for step in &plan.child {
         if let ChildOp::Rootfs(Op::Devices(devices)) = &step.op {
@@ -99,7 +92,7 @@ pub fn mounts_of_plan(plan: &Plan) -> Result<Vec<Mount>> {
 
 /// Whether `id` is of a mount in the mount namespace of a process.
 pub fn has_mount(pid: i32, id: u64) -> Result<bool> {
-    Ok(read(&format!("/proc/{pid}/mountinfo"))?.iter().any(|line| line.id == id))
+    Ok(Mounted::all_of(&pid.to_string())?.iter().any(|line| line.id == id))
 }
 
 fn open_root(pid: i32) -> Result<Root> {
@@ -120,57 +113,12 @@ pub fn mount_id_in(fdinfo: &str) -> Result<u64> {
     id.ok_or_else(|| Error::new(format!("{fdinfo} has no mnt_id")))
 }
 
-fn read(path: &str) -> Result<Vec<Line>> {
-    let bytes = std::fs::read(path).os(|| format!("cannot read {path}"))?;
-    Ok(bytes.split(|byte| *byte == b'\n').filter_map(parse).collect())
-}
-
-fn parse(line: &[u8]) -> Option<Line> {
-    let mut words = line.split(|byte| *byte == b' ');
-    let mut text = || std::str::from_utf8(words.next()?).ok();
-    let id = text()?.parse().ok()?;
-    text()?;
-    let device = text()?.to_owned();
-    Some(Line { id, device, root: unescape(words.next()?), point: unescape(words.next()?) })
-}
-
-/// `\040` is a space; so are tab, newline and the backslash itself written.
-fn unescape(word: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(word.len());
-    let mut rest = word;
-    while let [first, after @ ..] = rest {
-        let octal = after.get(..3).filter(|_| *first == b'\\');
-        let number = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    std::ffi::OsString::from_vec(bytes).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(text: &str) -> Vec<Line> {
-        text.lines().filter_map(|line| parse(line.as_bytes())).collect()
-    }
-
-    #[test]
-    fn mountinfo_is_read() {
-        let line = r"36 35 98:0 /mnt1 /mnt\0402\134 rw,noatime master:1 - ext3 /dev/root rw";
-        let expected =
-            Line { id: 36, device: "98:0".into(), root: "/mnt1".into(), point: "/mnt 2\\".into() };
-        assert_eq!(parse(line.as_bytes()), Some(expected));
-        assert_eq!((parse(b""), parse(b"x y z")), (None, None));
-        assert_eq!(unescape(br"\04"), Path::new(r"\04"));
+    fn lines(text: &str) -> Vec<Mounted> {
+        text.lines().filter_map(|line| Mounted::parse(line.as_bytes())).collect()
     }
 
     #[test]

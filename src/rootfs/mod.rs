@@ -5,6 +5,7 @@ mod copyup;
 mod devices;
 mod display;
 mod mount;
+mod mountinfo;
 mod options;
 mod overlay;
 mod path;
@@ -15,6 +16,7 @@ mod refused;
 pub use apply::Workspace;
 pub use devices::EMPTY_BOTH;
 pub use mount::{Prepared, clone_tree};
+pub use mountinfo::Mounted;
 pub use options::names as mount_options;
 pub use path::{Root, is_on};
 pub use plan::{

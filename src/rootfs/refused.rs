@@ -1,33 +1,21 @@
 //! Why a mount is refused, and what to do about it.
 
+use super::mountinfo::Mounted;
 use super::options::{ATIME_FIELD, Attributes};
 use crate::error::Error;
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
-
-/// One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
-struct Mounted {
-    place: PathBuf,
-    filesystem: String,
-}
+use std::path::Path;
 
 fn mount_table() -> Vec<Mounted> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    text.lines().filter_map(parse).collect()
-}
-
-fn parse(line: &str) -> Option<Mounted> {
-    let (left, right) = line.split_once(" - ")?;
-    let place = left.split(' ').nth(4)?.replace("\\040", " ");
-    Some(Mounted { place: place.into(), filesystem: right.split(' ').next()?.to_owned() })
+    Mounted::all_of("self").unwrap_or_default()
 }
 
 fn below<'t>(table: &'t [Mounted], place: &Path) -> Vec<&'t Path> {
-    let inside = |mount: &&Mounted| mount.place != place && mount.place.starts_with(place);
+    let inside = |mount: &&Mounted| mount.point != place && mount.point.starts_with(place);
     let mut list: Vec<&Path> =
-        table.iter().filter(inside).map(|mount| mount.place.as_path()).collect();
+        table.iter().filter(inside).map(|mount| mount.point.as_path()).collect();
     list.dedup();
     list
 }
@@ -85,9 +73,9 @@ pub fn explain_unseen(error: Error, filesystem: &str) -> Error {
             format!("cannot mount {filesystem}, since none is to be seen around the container");
         return Error { message: reason, ..error };
     };
-    let mut covered = below(&table, &there.place);
+    let mut covered = below(&table, &there.point);
     covered.retain(|place| !MOUNT_POINTS.iter().any(|point| place.starts_with(point)));
-    let place = there.place.display();
+    let place = there.point.display();
     let message = match covered.as_slice() {
         [] => format!(
             "cannot mount {filesystem}, since the kernel makes none in a user namespace that could do more than {place}"
@@ -191,10 +179,11 @@ mod tests {
                     22 21 0:5 /sys /proc/sys ro - proc proc rw\n\
                     23 21 0:9 / /proc/acpi ro - tmpfs tmpfs ro\n\
                     24 1 0:6 / /process\\040x rw - tmpfs t rw\n";
-        let table: Vec<Mounted> = text.lines().filter_map(parse).collect();
+        let table: Vec<Mounted> =
+            text.lines().filter_map(|line| Mounted::parse(line.as_bytes())).collect();
         let covered = below(&table, Path::new("/proc"));
         assert_eq!(covered, [Path::new("/proc/sys"), Path::new("/proc/acpi")]);
-        assert_eq!(table[3].place, Path::new("/process x"));
+        assert_eq!(table[3].point, Path::new("/process x"));
         assert_eq!(some_of(&covered), "/proc/sys, /proc/acpi");
         let many = ["/a", "/b", "/c", "/d"].map(Path::new);
         assert_eq!(some_of(&many), "/a, /b, /c and 1 more");

@@ -1,6 +1,7 @@
 //! The container's terminal: made in its own devpts, handed to the caller.
 
 use crate::error::{Context, Error, Result};
+use crate::foreground;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::process::Process;
 use crate::protocol::Message;
@@ -160,6 +161,18 @@ fn open_ptmx(root: &Root) -> Result<OwnedFd> {
     is_ptmx
         .then_some(ptmx)
         .ok_or_else(|| Error::new("/dev/pts/ptmx in the container is no terminal multiplexer"))
+}
+
+/// Hands the terminal's master side to the console socket. Without one it is
+/// returned, for the foreground, and has the size of the caller's terminal.
+pub fn hand_over(master: OwnedFd, console: Option<&DescriptorSocket>) -> Result<Option<OwnedFd>> {
+    match console {
+        Some(console) => console.send(master.as_fd(), "/dev/ptmx").map(|()| None),
+        None => {
+            foreground::adopt_window_size(master.as_fd());
+            Ok(Some(master))
+        }
+    }
 }
 
 /// A connection to whoever wants a descriptor: the terminal's master side

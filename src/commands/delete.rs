@@ -5,7 +5,8 @@ use crate::cgroups;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
-use crate::hooks;
+use crate::hooks::{self, Hooks};
+use crate::plan::Identity;
 use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -67,12 +68,7 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let group = step("remove the resctrl group", || {
         record.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove)
     });
-    let state = ContainerState::new(&record.identity, "stopped", None).to_json();
-    for warning in
-        hooks::run_all_warn(&record.hooks, hooks::Kind::Poststop, &state, &record.identity.bundle)
-    {
-        session.report.warning(warning.to_string());
-    }
+    run_poststop(session, &record.identity, &record.hooks);
     // As long as something is left, so is what knows about it.
     ended
         .and(cgroup)
@@ -82,6 +78,14 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
 
 fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
     fault::step(Side::Delete, name, action)
+}
+
+/// The container is gone: what its poststop hooks do wrong is a warning.
+pub fn run_poststop(session: &Session, identity: &Identity, hooks: &Hooks) {
+    let state = ContainerState::new(identity, "stopped", None).to_json();
+    for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
+        session.report.warning(warning.to_string());
+    }
 }
 
 /// How long init may take to end when nothing keeps it.

@@ -7,7 +7,7 @@ use crate::cli;
 use crate::criu::rpc::{self, Kind, Notification, option};
 use crate::criu::{self, Images, Launch, Message, RootMount, Stdio, Worker};
 use crate::error::{Context, Error, Result};
-use crate::foreground::{self, Foreground};
+use crate::foreground::Foreground;
 use crate::hooks;
 use crate::namespaces::{self, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan};
@@ -15,7 +15,7 @@ use crate::rootfs;
 use crate::seccomp::Filter;
 use crate::spawn::{self, Place};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, Status, timestamp};
-use crate::terminal::DescriptorSocket;
+use crate::terminal::{self, DescriptorSocket};
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -245,7 +245,10 @@ impl Scene<'_> {
                 self.run_hooks(heard.pid)
             }
             ("post-restore", _) => self.settle(heard.pid),
-            ("orphan-pts-master", Some(master)) => self.take_terminal(master),
+            ("orphan-pts-master", Some(master)) => {
+                self.terminal = terminal::hand_over(master, self.console)?;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -312,16 +315,5 @@ impl Scene<'_> {
             kinds.push(namespaces::Kind::Time);
         }
         self.directory.save(self.record)
-    }
-
-    fn take_terminal(&mut self, master: OwnedFd) -> Result<()> {
-        match self.console {
-            Some(console) => console.send(master.as_fd(), "/dev/ptmx"),
-            None => {
-                foreground::adopt_window_size(master.as_fd());
-                self.terminal = Some(master);
-                Ok(())
-            }
-        }
     }
 }

@@ -1,13 +1,12 @@
 //! Undoing what was half made.
 
-use super::Session;
+use super::{Session, delete};
 use crate::cgroups::{self, CgroupDir};
 use crate::error::{Error, Result};
-use crate::hooks;
 use crate::plan::Plan;
 use crate::resctrl;
 use crate::spawn;
-use crate::state::{ContainerState, Record, StateDir};
+use crate::state::{Record, StateDir};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -68,18 +67,10 @@ impl<'a> Rollback<'a> {
             let _ = std::fs::remove_file(path);
         }
         if init.is_some() {
-            self.run_poststop();
+            delete::run_poststop(self.session, &self.plan.identity, &self.plan.hooks);
         }
         if let Err(error) = destroyed.and_then(|()| self.directory.remove()) {
             self.session.report.warning(format!("while cleaning up: {error}"));
-        }
-    }
-
-    fn run_poststop(&self) {
-        let (identity, hooks) = (&self.plan.identity, &self.plan.hooks);
-        let state = ContainerState::new(identity, "stopped", None).to_json();
-        for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
-            self.session.report.warning(warning.to_string());
         }
     }
 }

@@ -4,7 +4,6 @@ use super::{Place, Spawned};
 use crate::cgroups::CgroupDir;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
-use crate::foreground;
 use crate::hooks;
 use crate::namespaces::{self, Visit};
 use crate::plan::{ParentOp, Plan, Step};
@@ -13,7 +12,7 @@ use crate::protocol::Message;
 use crate::seal::Seal;
 use crate::seccomp;
 use crate::state::ContainerState;
-use crate::terminal::DescriptorSocket;
+use crate::terminal::{self, DescriptorSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -106,21 +105,12 @@ impl Parent<'_> {
         let Some(master) = self.spawned.receive(Message::Terminal)?.fd else {
             return Err(Error::new("init sent no terminal"));
         };
-        match self.console {
-            Some(console) => console.send(master.as_fd(), "/dev/ptmx")?,
-            None => {
-                foreground::adopt_window_size(master.as_fd());
-                served.terminal = Some(master);
-            }
-        }
+        served.terminal = terminal::hand_over(master, self.console)?;
         Ok(())
     }
 
     fn apply(&self, step: &Step<ParentOp>, served: &mut Served) -> Result<()> {
         let pid = self.spawned.pid;
-        if let Some(placed) = self.place.apply(&step.op, pid) {
-            return placed;
-        }
         match &step.op {
             ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
@@ -164,7 +154,7 @@ impl Parent<'_> {
             | ParentOp::Limit(_)
             | ParentOp::Devices(_)
             | ParentOp::JoinResctrl(_)
-            | ParentOp::OwnCgroup(_) => Ok(()),
+            | ParentOp::OwnCgroup(_) => self.place.apply(&step.op, pid).unwrap_or(Ok(())),
         }
     }
 }

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitIdStatus};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{CString, NulError};
@@ -375,12 +375,9 @@ impl Running {
     }
 
     fn reap(&mut self) -> Result<WaitIdStatus, Errno> {
-        let id = WaitId::PidFd(self.pidfd.as_fd());
-        let status = rustix::io::retry_on_intr(|| {
-            rustix::process::waitid(id.clone(), WaitIdOptions::EXITED)
-        })?;
+        let status = sys::reap(self.pidfd.as_fd())?;
         self.read();
-        status.ok_or(Errno::CHILD)
+        Ok(status)
     }
 
     fn judge(&self, end: End, elapsed: Duration, hook: &Hook) -> Result<()> {

@@ -258,7 +258,7 @@ impl Spawned {
             Err(Interruption::Failed(error)) => return Err(error),
             Err(Interruption::Closed) => return Err(self.explain_death()),
         };
-        self.reap();
+        let _ = sys::reap(self.pidfd.as_fd());
         match (arrived.number, arrived.fd) {
             (Some(pid), Some(pidfd)) => Ok(Spawned { pid, pidfd, socket: self.socket }),
             _ => Err(Error::new("the bridge process sent no pid")),
@@ -268,10 +268,6 @@ impl Spawned {
     /// Ends init and waits for its end.
     pub fn kill(&self) {
         kill(self.pidfd.as_fd());
-    }
-
-    fn reap(&self) {
-        reap(self.pidfd.as_fd());
     }
 
     /// How init has ended; it can still be waited for.
@@ -311,12 +307,7 @@ impl Spawned {
 /// Ends a child and waits for its end.
 pub fn kill(pidfd: BorrowedFd) {
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-    reap(pidfd);
-}
-
-fn reap(pidfd: BorrowedFd) {
-    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
-    let _ = rustix::io::retry_on_intr(wait);
+    let _ = sys::reap(pidfd);
 }
 
 /// Waits for the number of a listener, and hands the listener to the agent.

@@ -9,7 +9,6 @@ use crate::namespaces::{Kind, Visit};
 use crate::protocol;
 use crate::rootfs::{Op, Prepared, Workspace};
 use crate::sys::{self, Clone3, Cloned};
-use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -75,9 +74,7 @@ pub fn make_root_readonly(pidfd: &OwnedFd) -> Result<()> {
         Cloned::Parent { pidfd, .. } => {
             drop(teller);
             let done = told.wait_for_execution();
-            let wait =
-                || rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-            rustix::io::retry_on_intr(wait).os(|| "cannot wait for a child")?;
+            sys::reap(pidfd.as_fd()).os(|| "cannot wait for a child")?;
             done.map_err(|error: Error| error.at("/root/readonly"))
         }
     }

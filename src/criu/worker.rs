@@ -12,7 +12,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, Shutdown,
     SocketFlags, SocketType,
 };
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::Signal;
 use std::ffi::CString;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -150,13 +150,7 @@ impl Worker {
     fn end(&mut self) -> Result<()> {
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
         self.is_over = true;
-        self.reap()
-    }
-
-    fn reap(&self) -> Result<()> {
-        let wait =
-            || rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
-        rustix::io::retry_on_intr(wait).map(drop).os(|| "cannot wait for criu")
+        sys::reap(self.pidfd.as_fd()).map(drop).os(|| "cannot wait for criu")
     }
 
     fn send(&self, message: &Message) -> Result<()> {
@@ -197,7 +191,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if !self.is_over {
             let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
-            let _ = self.reap();
+            let _ = sys::reap(self.pidfd.as_fd());
         }
     }
 }

@@ -350,10 +350,7 @@ pub fn user_namespace_for(maps: &IdMaps) -> Result<OwnedFd> {
                     .os(|| format!("cannot open {path}"))
             });
             drop(release);
-            let _ = rustix::process::waitid(
-                rustix::process::WaitId::PidFd(pidfd.as_fd()),
-                rustix::process::WaitIdOptions::EXITED,
-            );
+            let _ = sys::reap(pidfd.as_fd());
             namespace
         }
     }

@@ -3,6 +3,7 @@
 use super::result;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Sends `signal`, real-time ones included, to the process behind `pidfd`
@@ -23,6 +24,16 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd, signal: i32) -> Result<(), Errno> {
         )
     })
     .map(drop)
+}
+
+/// Waits until a child has ended, and has the kernel forget it (waitid(2)). Returns
+/// how it ended.
+///
+/// # Errors
+/// `ECHILD` when it is no child of this process, or was reaped already.
+pub fn reap(pidfd: BorrowedFd) -> Result<WaitIdStatus, Errno> {
+    let wait = || rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+    rustix::io::retry_on_intr(wait)?.ok_or(Errno::CHILD)
 }
 
 /// Gives SIGCHLD its default disposition. A caller that ignored it would make

@@ -2,10 +2,10 @@
 //! place of a step, a process fails or dies.
 //!
 //! `HAKO_FAULT=init:12:1` has init fail with error number 1 instead of its 12th
-//! step, as `hako explain` counts them, and `HAKO_FAULT=runtime:3:kill` the
-//! runtime killed before its third; `bridge:2:late` makes a process late for its second. `HAKO_FAULT=call:keyctl:38` has the kernel
-//! answer a system call so, as an older one would. Only debug builds can do it: a
-//! release build has not a word of this.
+//! step, as `hako explain` counts them, `runtime:3:kill` has the runtime killed
+//! before its third, and `bridge:2:late` makes the bridge late for its second.
+//! `call:keyctl:38` has the kernel answer a system call so, as an older one would.
+//! Only debug builds can do it: a release build has not a word of this.
 
 use crate::error::Result;
 use std::fmt::Display;

@@ -186,8 +186,7 @@ impl Group {
 
     /// How: puts a process, and what it will clone, into the group.
     pub fn join(&self, pid: i32) -> Result<()> {
-        let is_new = !self.directory.exists();
-        self.make(is_new)?;
+        let is_new = self.make()?;
         let joined = self.set(&self.schemata).and_then(|()| self.take_in(pid));
         if joined.is_err() && is_new {
             // Nobody else would: there are few groups.
@@ -203,21 +202,22 @@ impl Group {
         self.write(&monitor.join("tasks"), &pid.to_string())
     }
 
-    fn make(&self, is_new: bool) -> Result<()> {
-        match (!is_new, self.owner) {
+    /// Makes sure that there is the group. Returns whether it is new.
+    fn make(&self) -> Result<bool> {
+        match (self.directory.exists(), self.owner) {
             (false, Owner::Other) => {
                 Err(Error::new(format!("there is no group {}", self.directory.display())).hint(
                     "make it before, or give it a schema: l3CacheSchema, memBwSchema or schemata",
                 ))
             }
-            (false, _) => self.mkdir(&self.directory),
-            (true, _) if self.expected.is_empty() => Ok(()),
+            (false, _) => self.mkdir(&self.directory).map(|()| true),
+            (true, _) if self.expected.is_empty() => Ok(false),
             (true, _) => {
                 let path = self.directory.join("schemata");
                 let text = std::fs::read_to_string(&path)
                     .os(|| format!("cannot read {}", path.display()))?;
                 match self.expected.iter().find(|line| !has_line(&text, line)) {
-                    None => Ok(()),
+                    None => Ok(false),
                     Some(line) => Err(Error::new(format!(
                         "group {} has another schema than {line}",
                         self.directory.display()

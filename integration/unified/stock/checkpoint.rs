@@ -87,6 +87,14 @@ pub fn save(hako: &Runtime, container: Container) -> PathBuf {
     images
 }
 
+/// A container that has counted, and was saved and ended: how far it was.
+pub fn counted_and_saved(hako: &Runtime, bundle: &Bundle, numbers: &Path, images: &Path) -> Count {
+    let container = start(hako, bundle);
+    let _ = count(numbers);
+    let _ = checkpoint(&container, images, &[]).output().ok();
+    count(numbers)
+}
+
 /// Saves and ends the container; restores it, and sees it count on.
 fn there_and_back<'r>(
     hako: &'r Runtime,

@@ -1,6 +1,8 @@
 //! What cannot be saved or restored is told, and nothing half-made is left.
 
-use super::checkpoint::{checkpoint, count, counting, goes_on_from, restore, restoring, start};
+use super::checkpoint::{
+    checkpoint, count, counted_and_saved, counting, goes_on_from, restore, restoring, start,
+};
 use hako_integration::{Runtime, json};
 use std::fs;
 
@@ -57,11 +59,7 @@ fn a_damaged_checkpoint_leaves_nothing() {
     let hako = Runtime::new();
     let (bundle, numbers) = counting(&hako);
     let images = hako.scratch().join("images");
-    let container = start(&hako, &bundle);
-    let _ = count(&numbers);
-    let _ = checkpoint(&container, &images, &[]).output().ok();
-    let before = count(&numbers);
-    drop(container);
+    let before = counted_and_saved(&hako, &bundle, &numbers, &images);
     let pages = images.join("core-1.img");
     let whole = fs::read(&pages).unwrap();
     fs::write(&pages, &whole[..whole.len() / 2]).unwrap();
@@ -80,10 +78,7 @@ fn a_failing_hook_ends_the_restore() {
     let hako = Runtime::new();
     let (mut bundle, numbers) = counting(&hako);
     let images = hako.scratch().join("images");
-    let container = start(&hako, &bundle);
-    let _ = count(&numbers);
-    let _ = checkpoint(&container, &images, &[]).output().ok();
-    drop(container);
+    let _ = counted_and_saved(&hako, &bundle, &numbers, &images);
     bundle.set("/hooks/createRuntime", json!([{ "path": "/bin/false" }]));
     let output = restoring(&hako, &bundle, &images).output();
     output.fails("createRuntime hook #0");

@@ -1,8 +1,11 @@
 //! Standard streams, terminals and the foreground of what was restored.
 
-use super::checkpoint::{checkpoint, count, counting, goes_on_from, restore, restoring, start};
-use hako_integration::{ConsoleSocket, Exit, Runtime, Terminal};
+use super::checkpoint::{
+    checkpoint, counted_and_saved, counting, goes_on_from, restore, restoring, start,
+};
+use hako_integration::{Bundle, ConsoleSocket, Exit, Runtime, Terminal};
 use rustix::process::Signal;
+use std::path::PathBuf;
 
 #[test]
 fn pipes_lead_to_whoever_restores() {
@@ -26,13 +29,13 @@ fn pipes_lead_to_whoever_restores() {
     assert!(last(&container) > before, "it goes on, on the streams of restore");
 }
 
-#[test]
-fn a_restored_terminal_goes_to_the_console_socket() {
-    let hako = Runtime::new();
+/// The images of a shell that does something first, and then counts on its terminal.
+fn saved_on_a_terminal(hako: &Runtime, first: &str) -> (Bundle, PathBuf) {
     let mut bundle = hako.bundle();
     bundle.install_busybox();
-    let script = "i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && echo at $i; done";
-    bundle.set("/process/args", ["/bin/busybox", "sh", "-c", script].to_vec());
+    let script =
+        format!("{first}i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && echo at $i; done");
+    bundle.set("/process/args", ["/bin/busybox", "sh", "-c", &script].to_vec());
     bundle.set("/process/terminal", true).set("/root/readonly", false);
     let images = hako.scratch().join("images");
     let socket = ConsoleSocket::bind(&hako.scratch().join("first.sock"));
@@ -41,8 +44,13 @@ fn a_restored_terminal_goes_to_the_console_socket() {
     let mut terminal = socket.terminal();
     terminal.read_until("at 20000");
     let _ = checkpoint(&container, &images, &[]).output().ok();
-    drop((container, terminal));
+    (bundle, images)
+}
 
+#[test]
+fn a_restored_terminal_goes_to_the_console_socket() {
+    let hako = Runtime::new();
+    let (bundle, images) = saved_on_a_terminal(&hako, "");
     restoring(&hako, &bundle, &images).output().fails("console socket");
     let socket = ConsoleSocket::bind(&hako.scratch().join("second.sock"));
     let command = restoring(&hako, &bundle, &images).arg("--console-socket").arg(socket.path());
@@ -60,11 +68,7 @@ fn restore_waits_for_the_container_and_passes_signals_on() {
     let hako = Runtime::new();
     let (bundle, numbers) = counting(&hako);
     let images = hako.scratch().join("images");
-    let container = start(&hako, &bundle);
-    let _ = count(&numbers);
-    let _ = checkpoint(&container, &images, &[]).output().ok();
-    let before = count(&numbers);
-    drop(container);
+    let before = counted_and_saved(&hako, &bundle, &numbers, &images);
     let restore = hako.on_bundle(&["restore"], &bundle).arg("--image-path").arg(&images).spawn();
     goes_on_from(&numbers, before);
     // Init of a pid namespace takes no signals but those it handles, and this one.
@@ -77,19 +81,7 @@ fn restore_waits_for_the_container_and_passes_signals_on() {
 #[test]
 fn a_terminal_in_the_foreground_is_restored_to_the_caller_s() {
     let hako = Runtime::new();
-    let mut bundle = hako.bundle();
-    bundle.install_busybox();
-    let script = "trap 'echo got it; exit 7' INT; i=0; while :; do i=$((i+1)); [ $((i % 20000)) = 0 ] && echo at $i; done";
-    bundle.set("/process/args", ["/bin/busybox", "sh", "-c", script].to_vec());
-    bundle.set("/process/terminal", true).set("/root/readonly", false);
-    let images = hako.scratch().join("images");
-    let socket = ConsoleSocket::bind(&hako.scratch().join("first.sock"));
-    let run = hako.on_bundle(&["run", "--detach"], &bundle).arg("--console-socket");
-    let container = hako.make(run.arg(socket.path()), &bundle);
-    let mut first = socket.terminal();
-    first.read_until("at 20000");
-    let _ = checkpoint(&container, &images, &[]).output().ok();
-    drop((container, first));
+    let (bundle, images) = saved_on_a_terminal(&hako, "trap 'echo got it; exit 7' INT; ");
     let mut terminal = Terminal::open();
     let command = hako.on_bundle(&["restore"], &bundle).arg("--image-path").arg(&images);
     let running = command.on_terminal(&terminal).spawn();

@@ -102,10 +102,6 @@ impl Foreground {
             let ready = vigil.watch().os(|| "cannot wait for the container")?;
             for source in ready {
                 vigil.handle(source)?;
-                if source == Source::Init {
-                    // What else there was to hear of is old.
-                    break;
-                }
             }
         }
         let (status, unexecuted) = (vigil.status, vigil.unexecuted);
@@ -140,11 +136,11 @@ impl Vigil<'_> {
 
     /// Waits until something happens.
     fn watch(&self) -> Result<Vec<Source>, Errno> {
-        let mut watches: Vec<Watch> = Vec::new();
+        let mut watches: Vec<Watch> = vec![(Source::Signals, self.signals.as_fd(), PollFlags::IN)];
         if self.status.is_none() {
             watches.push((Source::Init, self.pidfd, PollFlags::IN));
         }
-        watches.push((Source::Signals, self.signals.as_fd(), PollFlags::IN));
+        // After init: what a service says before its end is heard with it.
         watches.extend(self.ear.iter().map(|ear| (Source::Service, ear.as_fd(), PollFlags::IN)));
         watches.extend(self.relay.iter().flat_map(Relay::watches));
         let mut fds: Vec<PollFd> =

@@ -1,6 +1,7 @@
 //! Service managers: sd_notify(3) and sd_listen_fds(3).
 
 use hako_integration::{Bundle, Exit, Runtime, Value, in_set};
+use rustix::process::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +63,23 @@ fn run_in_the_foreground_passes_it_on_once() {
     assert!(heard(&socket).ends_with("\nREADY=1"));
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 10]).is_err(), "only once");
+}
+
+/// A runtime that is slow hears both at once: that it is ready, and its end.
+#[test]
+fn what_a_service_says_before_its_end_is_passed_on() {
+    let hako = Runtime::new();
+    let (socket, path) = supervisor(&hako);
+    let mut bundle = hako.bundle();
+    bundle.inspector("print up -- sleep 1 -- notify READY=1 -- exit 3");
+    let run = hako.on_bundle(&["run"], &bundle).env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let running = run.spawn();
+    running.wait_for("up");
+    running.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(2));
+    running.signal(Signal::CONT);
+    assert_eq!(running.finish().code, Some(3));
+    assert!(heard(&socket).ends_with("\nREADY=1"));
 }
 
 #[test]

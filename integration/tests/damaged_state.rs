@@ -182,6 +182,8 @@ fn a_stranger_with_the_same_process_id_is_left_alone() {
     let hako = Runtime::new();
     let container = hako.serve(&hako.bundle());
     let file = state_file(&hako, container.id());
+    // The kernel tells start times in ticks of ten milliseconds, and a pid comes again much later.
+    std::thread::sleep(std::time::Duration::from_millis(20));
     let mut stranger = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let mut state = serde_json(&fs::read_to_string(&file).unwrap());
     let before = state.clone();

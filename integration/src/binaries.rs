@@ -1,5 +1,7 @@
 //! Where the programs under test and inside the containers are.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -71,4 +73,12 @@ fn build(what: &[&str], made: &str) -> PathBuf {
 pub fn copy_program(from: &Path, to: &Path) {
     let status = Command::new("cp").arg(from).arg(to).status().expect("cp starts");
     assert!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+}
+
+/// Lets a file be executed that this process has written: for the same reason it becomes a copy.
+pub fn make_executable(file: &Path) {
+    let copy = file.with_extension("executable");
+    copy_program(file, &copy);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("mode 0755");
+    fs::rename(&copy, file).expect("the copy in its place");
 }

@@ -25,7 +25,7 @@ mod terminal;
 mod user;
 
 pub use agent::{Agent, Asked, Told};
-pub use binaries::copy_program;
+pub use binaries::{copy_program, make_executable};
 pub use bundle::Bundle;
 pub use command::{Command, Running, wait_until};
 pub use container::{Container, Exit, reap};

@@ -1,9 +1,8 @@
 //! `checkpoint` and `restore` where there is no criu, or one that refuses: a script
 //! that speaks its protocol. What a real one does is tested in `unified/stock`.
 
-use hako_integration::{Bundle, Command, Container, Runtime, each, json};
+use hako_integration::{Bundle, Command, Container, Runtime, each, json, make_executable};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Takes a packet.
@@ -19,7 +18,7 @@ fn say(bytes: &str) -> String {
 /// Puts a criu into a directory, and returns a `PATH` that begins with it.
 fn criu(hako: &Runtime, script: &str) -> String {
     let program = hako.file("bin/criu", &format!("#!/bin/bash\n{HEAR}\n{script}\n"));
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    make_executable(&program);
     format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", program.parent().unwrap().display())
 }
 

@@ -1,7 +1,7 @@
 //! Programs that cannot be executed, and mounts that cannot be made: the error names the reason.
 //! No peer names any of them; their rows only show that they fail, too.
 
-use hako_integration::{Bundle, Output, Runtime, copy_program, each, json};
+use hako_integration::{Bundle, Output, Runtime, copy_program, each, json, make_executable};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 fn app(bundle: &mut Bundle, content: &[u8]) {
     let path = bundle.write("/app", "");
     fs::write(&path, content).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    make_executable(&path);
     bundle.set("/process/args", ["/app"]);
 }
 

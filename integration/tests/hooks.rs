@@ -1,6 +1,6 @@
 //! Hooks of all six kinds: when, where and how they run.
 
-use hako_integration::{Bundle, Exit, Runtime, Value, each, json};
+use hako_integration::{Bundle, Exit, Runtime, Value, each, json, make_executable};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -172,7 +172,7 @@ fn arguments_and_environment_are_the_configured_ones() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     let script = hako.file("hook.sh", "#!/bin/sh\n(echo \"$#:$*\"; env) >\"${0%.sh}.$KEY\"\n");
-    fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    make_executable(&script);
     let rows = [
         json!({ "path": script, "env": ["KEY=without"] }),
         json!({ "path": script, "args": ["name", "a b", "", "$HOME"], "env": ["KEY=with", "X= y "] }),

@@ -1,8 +1,7 @@
 //! create, start, kill, delete and state: what each does, and when each is an error.
 
-use hako_integration::{Bundle, Exit, Runtime, cgroup_dir, each, json, reap};
+use hako_integration::{Bundle, Exit, Runtime, cgroup_dir, each, json, make_executable, reap};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 /// A bundle whose program leaves a mark on the host when it runs.
@@ -159,8 +158,7 @@ fn start_fails_when_the_created_process_was_killed() {
 fn start_tells_of_a_failure_when_its_init_has_ended() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
-    bundle.write("/app", "#!/no/such/interpreter\n");
-    fs::set_permissions(bundle.rootfs("/app"), fs::Permissions::from_mode(0o755)).unwrap();
+    make_executable(&bundle.write("/app", "#!/no/such/interpreter\n"));
     bundle.set("/process/args", ["/app"]);
     let container = hako.create(&bundle);
     // A first process ends only after the others of its pid namespace have been waited for.

@@ -1,8 +1,7 @@
 //! Many containers, and runtimes that are killed at any moment: nothing is ever left.
 
-use hako_integration::{Bundle, Runtime, each, is_peer, json};
+use hako_integration::{Bundle, Runtime, each, is_peer, json, make_executable};
 use rustix::process::Signal;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -178,9 +177,7 @@ fn every_failure_is_told_every_time() {
 fn a_program_that_cannot_be_executed_is_told_every_time() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
-    bundle.write("/app", "#!/no/such/interpreter\n");
-    let app = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(bundle.rootfs("/app"), app).unwrap();
+    make_executable(&bundle.write("/app", "#!/no/such/interpreter\n"));
     bundle.set("/process/args", ["/app"]);
     for _ in 0..100 {
         hako.run(&bundle).fails("/app");

@@ -9,22 +9,24 @@ use std::path::PathBuf;
 /// A copy of the runtime's binary in its place, which an attack may spoil.
 struct Binary {
     copy: PathBuf,
-    before: Vec<u8>,
+    sound: PathBuf,
 }
 
 impl Binary {
     fn stand_in(world: &Runtime) -> Self {
-        let copy = world.scratch().join("runtime");
-        copy_program(world.program(), &copy);
+        let [copy, sound] = ["runtime", "sound"].map(|name| world.scratch().join(name));
+        for copy in [&copy, &sound] {
+            copy_program(world.program(), copy);
+        }
         world.bind(&copy, world.program(), false);
-        Self { before: fs::read(&copy).unwrap(), copy }
+        Self { copy, sound }
     }
 
     /// Whether it was spoilt. What follows is done with a sound one again.
     fn harm(&self) -> Harm {
-        let changed = fs::read(&self.copy).unwrap() != self.before;
+        let changed = fs::read(&self.copy).unwrap() != fs::read(&self.sound).unwrap();
         if changed {
-            fs::write(&self.copy, &self.before).unwrap();
+            copy_program(&self.sound, &self.copy);
         }
         changed.then(|| "the runtime's binary was written to".to_owned()).into_iter().collect()
     }

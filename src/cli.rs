@@ -4,6 +4,7 @@ mod checkpoint;
 mod exec;
 mod update;
 mod usage;
+mod usual;
 
 pub use checkpoint::{CgroupsMode, Checkpoint, Connections, NetworkLock, PageServer, Restore};
 pub use exec::{Exec, User};
@@ -12,7 +13,7 @@ pub use usage::wrong_usage;
 
 use crate::cgroups::Manager;
 use crate::config::FILE_NAME;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -32,7 +33,7 @@ pub struct Cli {
 }
 
 /// Options that may stand before and after the command.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Directory for the state of containers [default: /run/hako, or $XDG_RUNTIME_DIR/hako]
@@ -109,20 +110,22 @@ pub enum CgroupManager {
 }
 
 /// How messages are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people
+    #[default]
     Text,
     /// One JSON object a line, for engines
     Json,
 }
 
 /// `--log-level`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum LogLevel {
     /// Errors alone
     Error,
     /// Warnings, too
+    #[default]
     #[value(aliases = ["warn", "info"])]
     Warning,
     /// All there is
@@ -131,37 +134,21 @@ pub enum LogLevel {
 }
 
 /// `--rootless`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Rootless {
     /// Always
     True,
     /// Never
     False,
     /// When hako does not run as root
+    #[default]
     Auto,
 }
 
 /// Parses the command line.
-///
-/// clap takes longer to build the options of all commands than most of them take to do
-/// their work. So those of one are built, the one that is named, which gives the same result.
-/// Where there is none, clap is asked again, with all of them, for what to say.
 pub fn parse() -> Result<Cli, clap::Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    parse_alone(&arguments).map_or_else(|| Cli::try_parse_from(&arguments), Ok)
-}
-
-/// With the options of the command that is named first.
-fn parse_alone(arguments: &[OsString]) -> Option<Cli> {
-    let all = Cli::command();
-    let named = arguments.iter().skip(1).find_map(|argument| all.find_subcommand(argument))?;
-    let alone = clap::Command::new("hako")
-        .disable_version_flag(true)
-        .args_override_self(true)
-        .args(all.get_arguments())
-        .subcommand(named.clone());
-    let matches = alone.try_get_matches_from(arguments).ok()?;
-    Cli::from_arg_matches(&matches).ok()
+    usual::parse(&arguments).map_or_else(|| Cli::try_parse_from(&arguments), Ok)
 }
 
 /// One of these is given. The type of its options is described in the same words: what is built
@@ -210,7 +197,7 @@ pub enum Command {
 }
 
 // A container. A comment for the documentation would be shown by all commands that have this.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[allow(missing_docs)]
 pub struct Id {
     /// Id of the container
@@ -219,7 +206,7 @@ pub struct Id {
 }
 
 /// Where a configuration comes from.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Bundle {
     /// Directory with config.json [default: the current one]
     #[arg(short, long, value_name = "DIR")]
@@ -242,7 +229,7 @@ pub struct Bundle {
 }
 
 /// Create a container, ready to be started
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Create {
     /// Id of the container
     #[arg(value_name = "ID")]
@@ -256,7 +243,7 @@ pub struct Create {
 }
 
 /// What a new process shares with the caller besides the standard streams.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Channels {
     /// Unix socket that receives the terminal
     #[arg(long, value_name = "SOCKET")]
@@ -273,7 +260,7 @@ pub struct Channels {
 }
 
 /// Create and start a container, and wait for it
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Run {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -296,7 +283,7 @@ pub struct Kill {
     #[arg(value_name = "ID")]
     pub id: String,
     /// Signal, by name or number
-    #[arg(value_name = "SIGNAL", default_value = "SIGTERM", allow_negative_numbers = true)]
+    #[arg(value_name = "SIGNAL", default_value = DEFAULT_SIGNAL, allow_negative_numbers = true)]
     pub signal: String,
     /// Send it to all processes of the container
     #[arg(short, long)]
@@ -306,8 +293,17 @@ pub struct Kill {
     pub regex: bool,
 }
 
+/// What `kill` sends where it is not told what.
+const DEFAULT_SIGNAL: &str = "SIGTERM";
+
+impl Default for Kill {
+    fn default() -> Self {
+        Self { id: String::new(), signal: DEFAULT_SIGNAL.to_owned(), all: false, regex: false }
+    }
+}
+
 /// Remove a container that is not running
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Delete {
     /// Id of the container
     #[arg(value_name = "ID")]
@@ -396,6 +392,7 @@ pub enum ExplainFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn a_command_is_described_by_itself_as_in_the_list() {
@@ -405,34 +402,6 @@ mod tests {
             let name = listed.get_name();
             let about = built.find_subcommand(name).and_then(clap::Command::get_about);
             assert_eq!(about, listed.get_about(), "{name}");
-        }
-    }
-
-    fn words(line: &str) -> Vec<OsString> {
-        ["hako"].into_iter().chain(line.split(' ')).map(OsString::from).collect()
-    }
-
-    #[test]
-    fn a_command_alone_is_parsed_as_among_the_others() {
-        for line in [
-            "create --bundle /b x --root /r",
-            "--root /r --log-format json state x",
-            "run --root=/a --root=/b -d x",
-            "kill x KILL --debug",
-            "exec --user 1:2 -e A=B -t x run --bundle create",
-            "--systemd-cgroup --rootless=true features",
-            "delete --force state",
-        ] {
-            let alone = parse_alone(&words(line)).map(|cli| format!("{cli:?}"));
-            let among = Cli::try_parse_from(words(line)).map(|cli| format!("{cli:?}"));
-            assert_eq!(alone, among.ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_alone_is_left_to_all() {
-        for line in ["--root run state x", "run --help", "help run", "--version", "frob"] {
-            assert!(parse_alone(&words(line)).is_none(), "{line}");
         }
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 
 /// Execute another program in a container
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Exec {
     /// Id of the container
     #[arg(value_name = "ID")]
@@ -71,7 +71,7 @@ pub struct User {
     pub gid: Option<u32>,
 }
 
-fn parse_user(text: &str) -> Result<User, String> {
+pub(super) fn parse_user(text: &str) -> Result<User, String> {
     let (uid, gid) = match text.split_once(':') {
         Some((uid, gid)) => (uid, Some(parse_id(gid)?)),
         None => (text, None),
@@ -81,7 +81,7 @@ fn parse_user(text: &str) -> Result<User, String> {
 
 /// Digits and nothing else: what only looks like a number must never become
 /// somebody's id. The highest number means "unchanged" to the kernel.
-fn parse_id(text: &str) -> Result<u32, String> {
+pub(super) fn parse_id(text: &str) -> Result<u32, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let id = digits.then(|| text.parse().ok()).flatten();
     id.filter(|id| *id != u32::MAX)

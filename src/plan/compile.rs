@@ -97,7 +97,9 @@ impl<'a> Compiler<'a> {
         pointer: &str,
         strings: impl IntoIterator<Item = S>,
     ) {
-        for (index, string) in strings.into_iter().enumerate() {
+        // A profile has hundreds of names: the place of a sound one is not written out.
+        let strings = strings.into_iter().enumerate();
+        for (index, string) in strings.filter(|(_, string)| string.as_ref().contains('\0')) {
             self.refuse_nul_at(&format!("{pointer}/{index}"), string.as_ref());
         }
     }

@@ -96,7 +96,7 @@ fn load(directory: &OwnedFd, name: &str, key: &[u8]) -> Option<Program> {
         return None;
     }
     let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
-    std::fs::File::from(file).read_to_end(&mut bytes).ok()?;
+    std::fs::File::from(file).take(stat.st_size as u64).read_to_end(&mut bytes).ok()?;
     decode(&bytes, key)
 }
 

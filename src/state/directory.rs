@@ -9,6 +9,7 @@ use crate::seccomp;
 use crate::stat;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ const UNIT: &str = "unit";
 /// All that hako puts into a container's directory.
 const OWN: [&str; 7] =
     [FILE, TEMPORARY, CGROUP, UNIT, gate::NAME, seccomp::FILTER, notify::DIRECTORY];
+/// Files that not every container has: a filter, a unit, a gate that nobody went through, a record
+/// half written.
+const SOMETIMES: [&str; 4] = [seccomp::FILTER, UNIT, gate::NAME, TEMPORARY];
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 
@@ -125,7 +129,9 @@ impl StateDir {
             return Err(damaged(Error::new("it is not a state file")));
         }
         let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
-        std::io::Read::read_to_end(&mut std::fs::File::from(fd), &mut bytes)
+        std::fs::File::from(fd)
+            .take(stat.st_size as u64)
+            .read_to_end(&mut bytes)
             .os(|| format!("cannot read {}", path.display()))?;
         parse(&bytes).map_err(damaged)
     }
@@ -219,13 +225,15 @@ impl StateDir {
 
     /// Removes the directory: the id is free again.
     pub fn remove(&self) -> Result<()> {
-        for name in [CGROUP, FILE] {
-            let _ = rustix::fs::unlinkat(&self.fd, name, rustix::fs::AtFlags::empty());
-        }
-        match rustix::fs::rmdir(&self.path) {
+        let remove = |files: &[&str]| {
+            for file in files {
+                let _ = rustix::fs::unlinkat(&self.fd, *file, rustix::fs::AtFlags::empty());
+            }
+            rustix::fs::rmdir(&self.path)
+        };
+        match remove(&[CGROUP, FILE]).or_else(|_| remove(&SOMETIMES)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            // A filter, a unit, a gate that nobody went through, or a record half
-            // written.
+            // A directory for sd_notify, or what is not hako's.
             Err(_) => self.check_own().and_then(|()| {
                 std::fs::remove_dir_all(&self.path)
                     .os(|| format!("cannot remove state directory {}", self.path.display()))

@@ -11,6 +11,8 @@ use crate::{Result, sys};
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 const FLOOR: &str = include_str!("../floor.c");
 const CONFIG: &str = include_str!("../config.json");
+/// What docker asks for.
+const DOCKER: &str = include_str!("../../bundles/docker-01.json");
 
 pub struct Fixture {
     /// A tmpfs, where a runtime's state directory is on most machines.
@@ -101,20 +103,40 @@ impl Fixture {
     /// The same with the limits that `docker run --memory --cpus --pids-limit` sets. Where cgroup v1
     /// has the controllers, as many files that cgroup v2 has anyway stand in for theirs.
     pub fn limited_bundle(&self, id: &str, command: &str) -> Result<PathBuf> {
+        let has_controllers = Self::has_controllers()?;
+        self.changed_bundle(id, command, |config| {
+            let resources = &mut config["linux"]["resources"];
+            if has_controllers {
+                resources["memory"] = serde_json::json!({ "limit": 512 << 20, "swap": 1024 << 20 });
+                resources["cpu"] =
+                    serde_json::json!({ "shares": 512, "quota": 150_000, "period": 100_000 });
+                resources["pids"] = serde_json::json!({ "limit": 100 });
+            } else {
+                resources["unified"] = serde_json::json!({
+                    "cgroup.max.depth": "9\n8\n7", "cgroup.max.descendants": "9\n8",
+                });
+            }
+        })
+    }
+
+    /// The same with docker's seccomp profile.
+    pub fn filtered_bundle(&self, id: &str, command: &str) -> Result<PathBuf> {
+        let mut docker: serde_json::Value = serde_json::from_str(DOCKER)?;
+        self.changed_bundle(id, command, |config| {
+            config["linux"]["seccomp"] = docker["linux"]["seccomp"].take();
+        })
+    }
+
+    fn changed_bundle(
+        &self,
+        id: &str,
+        command: &str,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Result<PathBuf> {
         let bundle = self.bundle(id, command)?;
         let file = bundle.join("config.json");
         let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
-        let resources = &mut config["linux"]["resources"];
-        if Self::has_controllers()? {
-            resources["memory"] = serde_json::json!({ "limit": 512 << 20, "swap": 1024 << 20 });
-            resources["cpu"] =
-                serde_json::json!({ "shares": 512, "quota": 150_000, "period": 100_000 });
-            resources["pids"] = serde_json::json!({ "limit": 100 });
-        } else {
-            resources["unified"] = serde_json::json!({
-                "cgroup.max.depth": "9\n8\n7", "cgroup.max.descendants": "9\n8",
-            });
-        }
+        change(&mut config);
         fs::write(&file, config.to_string())?;
         Ok(bundle)
     }

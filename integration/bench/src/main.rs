@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fixture::Fixture;
 use report::Results;
-use subject::{COMMANDS, Subject};
+use subject::{COMMANDS, FILTERED, LIMITED, Subject};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -149,7 +149,7 @@ fn hako() -> PathBuf {
 fn budget(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
     fixture.build(options.programs.as_deref())?;
     let counts = Subject::runtime(fixture, "hako", hako)?.count(fixture)?;
-    let limited = Subject::limited(fixture, hako)?.count(fixture)?.syscalls;
+    let limited = Subject::variant(fixture, LIMITED, hako)?.count(fixture)?.syscalls;
     let limit = report::limit_with_limits(counts.syscalls);
     let mut over = limited > limit;
     let verdict = if over { "OVER BUDGET" } else { "ok" };
@@ -219,7 +219,10 @@ fn subjects(
         subjects.extend(peers(options, fixture, remarks)?);
     }
     if hako.exists() {
-        subjects.push(Subject::limited(fixture, hako)?);
+        subjects.push(Subject::variant(fixture, LIMITED, hako)?);
+        if !options.limits {
+            subjects.push(Subject::variant(fixture, FILTERED, hako)?);
+        }
         remarks.push(fixture.about_limits()?);
     }
     Ok(subjects)

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::subject::{COMMANDS, Counts, LIMITED, Sample};
+use crate::subject::{COMMANDS, Counts, FILTERED, LIMITED, Sample};
 
 /// Quartiles of a series. The minimum and the median say more than a mean, which one hiccup of the
 /// machine moves.
@@ -52,6 +52,12 @@ const COST_OF_LIMITS: f64 = 1.15;
 pub fn limit_with_limits(without: usize) -> usize {
     (without as f64 * COST_OF_LIMITS) as usize
 }
+
+/// What a filter that was compiled before may cost.
+const COST_OF_A_FILTER: f64 = 1.05;
+
+/// hako in its variants.
+const OURS: [&str; 3] = ["hako", LIMITED, FILTERED];
 
 struct Target {
     what: String,
@@ -110,6 +116,8 @@ impl Results {
         }
         let cost = self.ratio_of("run", LIMITED, "hako");
         judge("run: time with limits ÷ without".into(), cost, COST_OF_LIMITS);
+        let cost = self.ratio_of("run", FILTERED, "hako");
+        judge("run: time with a known filter ÷ without".into(), cost, COST_OF_A_FILTER);
         let peak = |subject| self.summary("run", subject, |s| s.peak_kib).map(|s| s.median);
         if let (Some(ours), Some(crun)) = (peak("hako"), peak("crun")) {
             targets.push(Target {
@@ -174,7 +182,7 @@ impl Results {
 
     /// Those that hako is compared with.
     fn others(&self) -> Vec<&'static str> {
-        let is_other = |subject: &&str| !["hako", LIMITED].contains(subject);
+        let is_other = |subject: &&str| !OURS.contains(subject);
         match self.subjects.contains(&"hako") {
             true => self.subjects.iter().copied().filter(is_other).collect(),
             false => Vec::new(),
@@ -254,9 +262,7 @@ impl Results {
             peaks[command][subject] = self
                 .summary(command, subject, |s| s.peak_kib)
                 .map_or(Value::Null, |s| json!(s.median));
-            if let Some(ratio) =
-                self.ratio(command, subject).filter(|_| !["hako", LIMITED].contains(&subject))
-            {
+            if let Some(ratio) = self.ratio(command, subject).filter(|_| !OURS.contains(&subject)) {
                 ratios[command][subject] = summary(ratio);
             }
         }

@@ -13,6 +13,8 @@ pub const COMMANDS: [&str; 7] = ["run", "create", "start", "state", "exec", "kil
 
 /// The name of hako where its containers have limits.
 pub const LIMITED: &str = "hako+limits";
+/// The name of hako where they have docker's seccomp profile, compiled before.
+pub const FILTERED: &str = "hako+seccomp";
 
 #[derive(Clone, Copy)]
 pub struct Sample {
@@ -72,12 +74,14 @@ impl Subject {
         Ok(Subject { pid_file, ..Subject::new(fixture, name, commands) })
     }
 
-    /// hako again, which places a container that has limits. It can only `run`.
-    pub fn limited(fixture: &Fixture, program: &Path) -> Result<Subject> {
-        let name = LIMITED;
+    /// hako again, with a container that has more: limits, or a filter. It can only `run`.
+    pub fn variant(fixture: &Fixture, name: &'static str, program: &Path) -> Result<Subject> {
         let root = fixture.dir.join("roots").join(name);
         fs::create_dir_all(&root)?;
-        let bundle = fixture.limited_bundle(name, "/bin/true")?;
+        let bundle = match name {
+            FILTERED => fixture.filtered_bundle(name, "/bin/true")?,
+            _ => fixture.limited_bundle(name, "/bin/true")?,
+        };
         let mut run = fixture.command(program)?;
         run.arg("--root").arg(root).arg("run").arg("--bundle").arg(bundle).arg(name);
         Ok(Subject::new(fixture, name, vec![("run", run)]))

@@ -2,7 +2,7 @@
 
 use crate::cgroups::{self, Driver, Placement, systemd};
 use crate::error::{Context, Error, Result};
-use crate::namespaces::{self, Account, IdKind, Kind};
+use crate::namespaces::{self, Account, IdKind, IdMapping, Kind};
 use crate::resctrl;
 use oci_spec::runtime::Arch;
 use rustix::fs::{Access, statfs};
@@ -39,6 +39,7 @@ pub struct Host {
     initial_user_namespace: OnceCell<bool>,
     owned: [OnceCell<bool>; Kind::ALL.len()],
     ids: OnceCell<[u32; 2]>,
+    own_maps: [OnceCell<Vec<IdMapping>>; 2],
     account: OnceCell<Account>,
     delegated_cgroup: OnceCell<Option<PathBuf>>,
     delegated_controllers: OnceCell<Vec<String>>,
@@ -86,6 +87,11 @@ impl Host {
         for kind in Kind::ALL {
             let _ = host.owned[kind as usize].set(kind == Kind::Mount);
         }
+        let root = IdMapping { container: 0, host: 1000, size: 1 };
+        let others = IdMapping { container: 1, host: 100_000, size: 65_536 };
+        for map in &host.own_maps {
+            let _ = map.set(vec![root, others]);
+        }
         let _ = host.delegated_cgroup.set(None);
         host
     }
@@ -132,6 +138,14 @@ impl Host {
             [user.as_raw(), group.as_raw()]
         };
         self.ids.get_or_init(probe)[kind as usize]
+    }
+
+    /// The lines of the map of the user namespace that hako is in; `None` where
+    /// that is the initial one, which has all ids.
+    pub fn own_map(&self, kind: IdKind) -> Option<&[IdMapping]> {
+        let probe = || namespaces::own_map(kind);
+        (!self.is_in_initial_user_namespace())
+            .then(|| self.own_maps[kind as usize].get_or_init(probe).as_slice())
     }
 
     /// The user who runs hako.

@@ -3,6 +3,7 @@
 use super::id_map::{IdMapping, IdMaps, Mapping};
 use super::plan::{Join, Kind, Op, TimeOffset};
 use super::refused::explain;
+use super::subordinate::IdKind;
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, Clone3, Cloned};
 use crate::weaken::{Defence, lacks};
@@ -262,6 +263,22 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
         .os(|| format!("cannot write {value:?} to /proc/sys/{path}"))
 }
 
+/// The map of this process's user namespace, line by line. Where procfs hides it,
+/// the kernel alone can tell which ids there are.
+pub fn own_map(kind: IdKind) -> Vec<IdMapping> {
+    let text = std::fs::read_to_string(Path::new("/proc/self").join(kind.map_file()));
+    text.map_or_else(
+        |_| vec![IdMapping { container: 0, host: 0, size: u32::MAX }],
+        |text| text.lines().filter_map(read_line).collect(),
+    )
+}
+
+fn read_line(line: &str) -> Option<IdMapping> {
+    let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
+    let mut next = || numbers.next().flatten();
+    Some(IdMapping { container: next()?, host: next()?, size: next()? })
+}
+
 /// Writes uid_map and gid_map of a process in a new user namespace. Each takes
 /// exactly one write (user_namespaces(7)).
 pub fn write_id_maps(pid: i32, mapping: &Mapping) -> Result<()> {
@@ -285,7 +302,9 @@ pub fn write_id_maps(pid: i32, mapping: &Mapping) -> Result<()> {
 fn write_id_map(path: &Path, map: &[IdMapping]) -> Result<()> {
     write_file(path, &map_text(map)).map_err(|error| match error.errno {
         Some(libc::EINVAL) => error.hint("ranges must not overlap, and at most 340 are allowed"),
-        Some(libc::EPERM) => error.hint("the host ids must be mapped in hako's own user namespace, each range within one line of /proc/self/uid_map or gid_map; id 0 takes CAP_SETFCAP"),
+        Some(libc::EPERM) => error.hint(
+            "the host ids must be mapped in hako's own user namespace; id 0 takes CAP_SETFCAP",
+        ),
         _ => error,
     })
 }

@@ -1,7 +1,7 @@
 //! What: the id maps of user namespaces.
 
 use super::plan::{CloneSet, Kind};
-use super::subordinate::{Helper, IdKind};
+use super::subordinate::{Helper, IdKind, Range};
 use crate::error::Error;
 use crate::plan::Compiler;
 use crate::process;
@@ -101,8 +101,10 @@ pub fn plan_mapping(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) ->
     let maps = plan_id_maps(linux, clone, compiler)?;
     let newuidmap = plan_writer(IdKind::User, &maps.uids, compiler);
     let newgidmap = plan_writer(IdKind::Group, &maps.gids, compiler);
+    let maps = cut_along_own(&maps, "/linux", true, compiler);
     let denies_setgroups = newgidmap.is_none() && !compiler.host.maps_any(IdKind::Group);
     compiler.denies_setgroups = denies_setgroups;
+    compiler.maps = maps.clone();
     Some(Mapping { maps, newuidmap, newgidmap, denies_setgroups })
 }
 
@@ -193,6 +195,58 @@ pub fn seen_from(outer: &[IdMapping], maps: &[IdMapping]) -> Option<Vec<IdMappin
     Some(seen)
 }
 
+/// The same ids, each range within one line of the map of hako's own user
+/// namespace: the kernel takes no other (`map_write`). Ids that are not there are
+/// a fault. `pointer` leads to what has uidMappings and gidMappings; `is_list`
+/// unless it holds all ranges itself.
+pub fn cut_along_own(
+    maps: &IdMaps,
+    pointer: &str,
+    is_list: bool,
+    compiler: &mut Compiler,
+) -> IdMaps {
+    let mut cut = |kind: IdKind, map: &[IdMapping]| {
+        let Some(lines) = compiler.host.own_map(kind) else { return map.to_vec() };
+        let field = match (is_list, kind) {
+            (false, _) => pointer.to_owned(),
+            (true, IdKind::User) => format!("{pointer}/uidMappings"),
+            (true, IdKind::Group) => format!("{pointer}/gidMappings"),
+        };
+        let same: Vec<_> =
+            lines.iter().map(|line| IdMapping { host: line.container, ..*line }).collect();
+        let mut ranges = Vec::new();
+        for (index, range) in map.iter().enumerate() {
+            match seen_from(&same, std::slice::from_ref(range)) {
+                Some(parts) => ranges.extend(parts),
+                None => {
+                    let place = if is_list { format!("{field}/{index}") } else { field.clone() };
+                    compiler.fault(missing_ids(kind, *range, lines).at(place));
+                }
+            }
+        }
+        if map.len() <= LARGEST_MAP && ranges.len() > LARGEST_MAP {
+            let message = format!(
+                "{} ranges, cut along the lines of /proc/self/{}: the kernel takes {LARGEST_MAP}",
+                ranges.len(),
+                kind.map_file()
+            );
+            compiler.fault(Error::new(message).at(field));
+        }
+        ranges
+    };
+    IdMaps { uids: cut(IdKind::User, &maps.uids), gids: cut(IdKind::Group, &maps.gids) }
+}
+
+fn missing_ids(kind: IdKind, range: IdMapping, lines: &[IdMapping]) -> Error {
+    let wanted = Range { first: range.host, count: range.size };
+    let known: Vec<_> = lines
+        .iter()
+        .map(|line| Range { first: line.container, count: line.size }.to_string())
+        .collect();
+    Error::new(format!("not all of the ids {wanted} exist in the user namespace that hako is in"))
+        .hint(format!("/proc/self/{} has {}", kind.map_file(), known.join(", ")))
+}
+
 /// The maps of a new user namespace, checked.
 fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Option<IdMaps> {
     let mut maps = IdMaps::new(linux.uid_mappings().as_ref(), linux.gid_mappings().as_ref());
@@ -269,5 +323,20 @@ mod tests {
         assert_eq!(seen_from(&outer, &crossing), Some(vec![map(0, 9, 2), map(5, 0, 1)]));
         assert_eq!(seen_from(&outer, &[map(0, 100_008, 3)]), None);
         assert_eq!(seen_from(&outer, &[map(0, 0, 1)]), None);
+    }
+
+    #[test]
+    fn ranges_are_cut_along_the_lines_of_the_own_map() {
+        let map = |container, host, size| IdMapping { container, host, size };
+        let host = crate::host::Host::example_of_namespace_root();
+        let options = crate::plan::Options::default();
+        let mut compiler = Compiler::new(&host, &options);
+        let mut cut = |uids: &[IdMapping]| {
+            let maps = IdMaps { uids: uids.to_vec(), gids: Vec::new() };
+            cut_along_own(&maps, "/linux", true, &mut compiler).uids
+        };
+        assert_eq!(cut(&[map(0, 0, 100)]), [map(0, 0, 1), map(1, 1, 99)]);
+        assert_eq!(cut(&[map(7, 1, 9), map(0, 0, 1)]), [map(7, 1, 9), map(0, 0, 1)]);
+        assert_eq!(cut(&[map(0, 65_530, 8)]), []);
     }
 }

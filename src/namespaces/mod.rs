@@ -12,11 +12,13 @@ mod refused;
 mod subordinate;
 
 pub use apply::{
-    Visit, enter_network, has_own, is_own, make_undumpable, user_namespace_for, write_id_maps,
+    Visit, enter_network, has_own, is_own, make_undumpable, own_map, user_namespace_for,
+    write_id_maps,
 };
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
 pub use id_map::{
-    IdMapping, IdMaps, Mapping, check_map, is_mapped, plan_groups, plan_mapping, seen_from, to_host,
+    IdMapping, IdMaps, Mapping, check_map, cut_along_own, is_mapped, plan_groups, plan_mapping,
+    seen_from, to_host,
 };
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;

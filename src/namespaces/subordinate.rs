@@ -55,6 +55,14 @@ impl IdKind {
         }
     }
 
+    /// The map of such ids of a process's user namespace, in /proc/PID.
+    pub fn map_file(self) -> &'static str {
+        match self {
+            IdKind::User => "uid_map",
+            IdKind::Group => "gid_map",
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             IdKind::User => "user",

@@ -52,6 +52,8 @@ pub struct Compiler<'a> {
     pub options: &'a Options,
     /// Init gets full capabilities from a new user namespace.
     pub(super) user_namespace: bool,
+    /// The maps of a new user namespace, as they are written.
+    pub maps: namespaces::IdMaps,
     /// Nobody in the user namespace may change supplementary groups.
     pub denies_setgroups: bool,
     /// The runtime has privileges that init has lost.
@@ -71,6 +73,7 @@ impl<'a> Compiler<'a> {
             host,
             options,
             user_namespace: false,
+            maps: namespaces::IdMaps::default(),
             denies_setgroups: false,
             runtime_is_stronger: false,
             bridge: Vec::new(),

@@ -336,32 +336,34 @@ fn plan_idmap(
                 .at(pointer),
             );
         }
-        namespace.clone()
+        compiler.maps.clone()
     } else {
         for (map, field) in [(&maps.uids, "uidMappings"), (&maps.gids, "gidMappings")] {
             let place = if is_inline { "options" } else { field };
             namespaces::check_map(map, &format!("{pointer}/{place}"), !is_inline, compiler);
         }
-        maps
+        match compiler.host.owns(Kind::Mount) || clone.is_inherited(Kind::User) {
+            true if is_inline => {
+                let place = format!("{pointer}/options");
+                namespaces::cut_along_own(&maps, &place, false, compiler)
+            }
+            true => namespaces::cut_along_own(&maps, pointer, true, compiler),
+            false => maps,
+        }
     };
     if parsed.remount {
         compiler.fault(Error::new("a remount cannot change ownership mappings").at(pointer));
     }
-    Some(Idmap { maps: seen_by_maker(maps, &namespace, clone, pointer, compiler), recursive })
+    Some(Idmap { maps: seen_by_maker(maps, clone, pointer, compiler), recursive })
 }
 
 /// A user without privilege has the mount made by init, who knows no ids but those
 /// of its user namespace.
-fn seen_by_maker(
-    maps: IdMaps,
-    namespace: &IdMaps,
-    clone: &CloneSet,
-    pointer: &str,
-    compiler: &mut Compiler,
-) -> IdMaps {
+fn seen_by_maker(maps: IdMaps, clone: &CloneSet, pointer: &str, compiler: &mut Compiler) -> IdMaps {
     if compiler.host.owns(Kind::Mount) || !clone.is_new(Kind::User) {
         return maps;
     }
+    let namespace = compiler.maps.clone();
     let mut seen = |map: &[IdMapping], outer: &[IdMapping], field: &str| {
         namespaces::seen_from(outer, map).unwrap_or_else(|| {
             let error = Error::new("the container has not got all of these ids of the host");

@@ -91,6 +91,55 @@ fn rootless_dockers_namespaces() {
     assert_eq!(seen[0], json!(["lo"]));
 }
 
+/// The kernel takes no range of ids that reaches over two lines of the map around
+/// it, and an engine's begins with one for its user alone.
+#[test]
+fn ranges_that_reach_over_lines_of_the_engines_map() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let mut bundle = hako.bundle();
+    bundle.namespace("user", None);
+    let maps = |size: u32| json!([{ "containerID": 0, "hostID": 0, "size": size }]);
+    bundle.set("/linux/uidMappings", maps(1000)).set("/linux/gidMappings", maps(500));
+    bundle.set("/process/user", json!({ "uid": 7, "gid": 8, "additionalGids": [9] }));
+    let plan = hako.on_bundle(&["explain"], &bundle).output().ok().stdout;
+    let written = "map users 0 -> 0 (1), 1 -> 1 (999); groups 0 -> 0 (1), 1 -> 1 (499)";
+    assert!(plan.contains(written), "{plan}");
+    let container = hako.serve(&bundle);
+    let [init, later] =
+        [container.ask("report"), container.exec_and_ask(&["--user", "7:8"], "report")];
+    each([&init[0], &later[0]], |seen| {
+        assert_eq!(seen["uid_map"], json!([[0, 0, 1], [1, 1, 999]]));
+        assert_eq!(seen["gid_map"], json!([[0, 0, 1], [1, 1, 499]]));
+        assert_eq!((&seen["uid"]["real"], &seen["groups"]), (&json!(7), &json!([9])));
+    });
+    container.kill("KILL");
+    container.wait();
+    container.delete();
+
+    // What there is not, is not mapped.
+    bundle.set("/linux/uidMappings", maps(65_538));
+    let output = hako.refuses(&bundle, "/linux/uidMappings/0");
+    assert!(output.stderr.contains("not all of the ids 0 to 65537 exist"), "{output}");
+    assert!(output.stderr.contains("/proc/self/uid_map has 0 to 0, 1 to 65535"), "{output}");
+    assert_eq!(output.stderr.matches("not all of the ids").count(), 1, "{output}");
+}
+
+/// The same for the ownership of a mount.
+#[test]
+fn ownership_over_lines_of_the_engines_map() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let mut bundle = hako.bundle();
+    let maps = json!([{ "containerID": 1000, "hostID": 0, "size": 10 }]);
+    let idmapped = json!({ "destination": "/mapped", "type": "tmpfs", "source": "tmpfs",
+        "options": ["idmap", "uid=1000", "gid=1005"], "uidMappings": maps, "gidMappings": maps });
+    let pointer = bundle.mount(idmapped);
+    let seen = hako.ask(&bundle, "stat /mapped");
+    assert_eq!((&seen[0]["uid"], &seen[0]["gid"]), (&json!(0), &json!(5)));
+    bundle.set(&format!("{pointer}/gidMappings/0/size"), 70_000);
+    let output = hako.refuses(&bundle, &format!("{pointer}/gidMappings/0"));
+    assert!(output.stderr.contains("/proc/self/gid_map has 0 to 0, 1 to 65535"), "{output}");
+}
+
 /// A pod whose members share a user namespace below the engine's: the first
 /// container has made it, the others join by its process.
 #[test]

@@ -21,6 +21,9 @@ use std::path::Path;
 /// Its name in a bundle.
 pub const FILE_NAME: &str = "config.json";
 
+/// Where a configuration has what a file of `exec --process` is all of.
+const PROCESS: &str = "/process";
+
 /// Larger configurations are refused before they are read. The largest seen
 /// from an engine is 17 KB.
 pub const LARGEST: u64 = 16 << 20;
@@ -51,7 +54,7 @@ pub fn load(path: &Path, name: &str) -> Result<Config> {
         }
         _ => error,
     })?;
-    parse_named(&bytes, name)
+    parse_named(&bytes, name, "")
 }
 
 /// Reads a file with the object "process" of a configuration alone.
@@ -61,8 +64,10 @@ pub fn load(path: &Path, name: &str) -> Result<Config> {
 pub fn load_process(path: &Path) -> Result<Config> {
     const BEFORE: &[u8] = br#"{"ociVersion": "1.3.0", "process": "#;
     let bytes = read(path)?;
-    check_object(&bytes, &path.display().to_string())?;
-    parse(&[BEFORE, &bytes, b"}"].concat()).map_err(|error| in_process_file(error, path))
+    let name = path.display().to_string();
+    check_object(&bytes, &name)?;
+    parse_named(&[BEFORE, &bytes, b"}"].concat(), &name, PROCESS)
+        .map_err(|error| in_process_file(error, path))
 }
 
 /// That bytes are one JSON object, and not the beginning of more.
@@ -91,7 +96,7 @@ pub fn in_given_file(error: Error, path: Option<&Path>) -> Error {
 
 /// Says that an error is about such a file.
 pub fn in_process_file(error: Error, path: &Path) -> Error {
-    error.in_document(&path.display().to_string(), "/process")
+    error.in_document(&path.display().to_string(), PROCESS)
 }
 
 /// Reads a regular file of reasonable size. A FIFO would block for ever, a
@@ -120,10 +125,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses a configuration.
 pub fn parse(bytes: &[u8]) -> Result<Config> {
-    parse_named(bytes, FILE_NAME)
+    parse_named(bytes, FILE_NAME, "")
 }
 
-fn parse_named(bytes: &[u8], name: &str) -> Result<Config> {
+/// `prefix` is not part of the document, and so of no pointer in a warning.
+fn parse_named(bytes: &[u8], name: &str, prefix: &str) -> Result<Config> {
     check_start(bytes, name)?;
     let mut unknown = Vec::new();
     let (mut spec, mut warnings): (Spec, _) = match deserialize(bytes, &mut unknown) {
@@ -134,7 +140,7 @@ fn parse_named(bytes: &[u8], name: &str) -> Result<Config> {
         // The type's own default is full of settings nobody asked for.
         spec.linux = serde_json::from_str("{}").ok();
     }
-    warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(name, path)));
+    warnings.extend(unknown.iter().take(MANY).map(|path| unknown_key(name, prefix, path)));
     if unknown.len() > MANY {
         warnings.push(format!("{name}: {} more keys are unknown", unknown.len() - MANY));
     }
@@ -172,7 +178,8 @@ pub fn parse_resources(bytes: &[u8], name: &str) -> Result<Resources> {
     match Error::all(missing.faults) {
         Some(error) => Err(error),
         None => {
-            let warnings = unknown.iter().take(MANY).map(|path| unknown_key(name, path)).collect();
+            let warnings = unknown.iter().take(MANY).map(|path| unknown_key(name, "", path));
+            let warnings = warnings.collect();
             Ok(Resources { resources, warnings })
         }
     }
@@ -383,7 +390,7 @@ const KNOWN_KEYS: &[&str] = &[
     "unified",
 ];
 
-fn unknown_key(name: &str, path: &str) -> String {
+fn unknown_key(name: &str, prefix: &str, path: &str) -> String {
     // serde_ignored writes "process.?.cwd" for an optional "process".
     let keys: Vec<&str> = path.split('.').filter(|key| *key != "?").collect();
     let pointer: String = keys.iter().map(|key| format!("/{key}")).collect();
@@ -392,6 +399,7 @@ fn unknown_key(name: &str, path: &str) -> String {
         .and_then(|key| closest(key, KNOWN_KEYS))
         .map(|known| format!(", did you mean {known:?}?"))
         .unwrap_or_default();
+    let pointer = pointer.strip_prefix(prefix).unwrap_or(&pointer);
     format!("{name}: {pointer} is unknown{suggestion}")
 }
 

@@ -214,6 +214,12 @@ fn a_file_describes_the_process_and_what_it_leaves_out_is_inherited() {
         &describe(json!({ "args": ["nope"], "cwd": "/", "user": { "uid": 0, "gid": 0 } })),
         "process.json: /args/0",
     );
+    let unknown = json!({ "args": ["inspector", "print", "done"], "cwd": "/", "user": { "uid": 0, "gid": 0, "gdi": 7 }, "evn": [] });
+    let warned = describe(unknown).ok();
+    for place in ["/evn is unknown, did you mean \"env\"?", "/user/gdi is unknown"] {
+        assert!(warned.stderr.contains(&format!("process.json: {place}")), "{warned}");
+    }
+    assert!(!warned.stderr.contains("config.json"), "{warned}");
 }
 
 #[test]

@@ -9,13 +9,18 @@ mod usual;
 pub use checkpoint::{CgroupsMode, Checkpoint, Connections, NetworkLock, PageServer, Restore};
 pub use exec::{Exec, User};
 pub use update::{Events, Ps, Update};
-pub use usage::wrong_usage;
+pub use usage::{status_of, wrong_usage};
 
 use crate::cgroups::Manager;
 use crate::config::FILE_NAME;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// Exit status of a command that failed.
+pub const FAILED: u8 = 1;
+/// The same of `exec`, whose callers tell it from the program's own.
+pub const EXEC_FAILED: u8 = 255;
 
 /// hako (箱): an OCI container runtime
 #[derive(Debug, Parser)]

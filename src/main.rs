@@ -16,7 +16,7 @@ fn run() -> u8 {
         Ok(seal) => seal,
         Err(error) => {
             Report::to_stderr().error(&error);
-            return FAILURE;
+            return cli::FAILED;
         }
     };
     let cli = match cli::parse() {
@@ -27,7 +27,7 @@ fn run() -> u8 {
                 return 0;
             }
             Report::from_arguments(std::env::args()).error(&cli::wrong_usage(&usage));
-            return FAILURE;
+            return cli::status_of(&usage);
         }
     };
     // Descriptors the caller left open are the container's only on request.
@@ -42,7 +42,7 @@ fn run() -> u8 {
         Ok(report) => report,
         Err(error) => {
             Report::to_stderr().error(&error);
-            return FAILURE;
+            return cli::FAILED;
         }
     };
     let failure = commands::failure_status(cli.command.as_ref());
@@ -54,6 +54,3 @@ fn run() -> u8 {
         }
     }
 }
-
-/// Exit status of a command that failed.
-const FAILURE: u8 = 1;

@@ -1,6 +1,6 @@
 //! A command line that could not be understood, in hako's words.
 
-use super::Cli;
+use super::{Cli, EXEC_FAILED, FAILED};
 use crate::error::Error;
 use crate::plan::closest;
 use clap::CommandFactory;
@@ -41,6 +41,17 @@ pub fn wrong_usage(usage: &clap::Error) -> Error {
         _ => Error::new(first_line(&usage.render().to_string())),
     };
     error.hint("see hako --help, or --help after the command")
+}
+
+/// Exit status of such a command. Engines know from runc which faults of `exec` are
+/// found before it begins: all but a missing program and a user that is no number.
+pub fn status_of(usage: &clap::Error) -> u8 {
+    let argument = usage.get(ContextKind::InvalidArg).map(text).unwrap_or_default();
+    match (usage.kind(), option_name(&argument).as_str()) {
+        (ErrorKind::MissingRequiredArgument, "PROGRAM")
+        | (ErrorKind::ValueValidation, "--user") => EXEC_FAILED,
+        _ => FAILED,
+    }
 }
 
 fn unknown_command(typed: &str) -> Error {

@@ -23,7 +23,7 @@ mod update;
 mod version;
 
 use crate::cgroups::Driver;
-use crate::cli::{Cli, Command, Global, Rootless};
+use crate::cli::{self, Cli, Command, Global, Rootless};
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
@@ -140,9 +140,8 @@ pub fn preserved_descriptors(command: &Command) -> u32 {
 /// Exit status of a command that failed.
 pub fn failure_status(command: Option<&Command>) -> u8 {
     match command {
-        // Callers tell it from the program's own.
-        Some(Command::Exec(_)) => 255,
-        _ => 1,
+        Some(Command::Exec(_)) => cli::EXEC_FAILED,
+        _ => cli::FAILED,
     }
 }
 

@@ -229,22 +229,38 @@ fn accept_existing(device: &Device, existing: &OwnedFd) -> Result<()> {
     .hint("remove the file from the rootfs, or the device from linux.devices"))
 }
 
-/// Binds the host's node, found at the same path and verified by its number.
+/// Binds the host's node.
 fn bind_from_host(root: &Root, device: &Device) -> Result<()> {
-    let host = rustix::fs::open(
-        &device.path,
-        OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW,
-        Mode::empty(),
-    )
-    .os(|| format!("cannot open {} of the host", device.path.display()))?;
-    accept_existing(device, &host).map_err(|_| {
-        Error::new(format!("{} of the host is not {device}", device.path.display()))
-    })?;
+    let host = find_on_host(device)?;
     let tree = clone_tree(&host, false)
         .os(|| format!("cannot clone {} of the host", device.path.display()))?;
     let target = root.create_file(&device.path)?;
     rustix::mount::move_mount(&tree, "", &target, "", EMPTY_BOTH)
         .os(|| format!("cannot bind device {}", device.path.display()))
+}
+
+/// The host's node, verified by its number: at the same path or, for one that is
+/// called otherwise inside, where the kernel has it in /dev.
+fn find_on_host(device: &Device) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let open = |place: &Path| {
+        let node = rustix::fs::open(place, flags, Mode::empty()).ok()?;
+        accept_existing(device, &node).is_ok().then_some(node)
+    };
+    let by_kernel = || open(&Path::new("/dev").join(kernel_name(device)?));
+    open(&device.path).or_else(by_kernel).ok_or_else(|| {
+        let Device { kind, major, minor, .. } = device;
+        Error::new(format!("the host has no node of the device {kind} {major}:{minor}"))
+            .hint("nodes cannot be made in a user namespace, only bound: as root of the machine, mknod it at the same path")
+    })
+}
+
+/// What the kernel calls a device in devtmpfs (sysfs(5)).
+fn kernel_name(device: &Device) -> Option<String> {
+    let directory = if device.kind == 'b' { "block" } else { "char" };
+    let path = format!("/sys/dev/{directory}/{}:{}/uevent", device.major, device.minor);
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(str::to_owned)
 }
 
 /// `move_mount` flags for two descriptors and no paths.

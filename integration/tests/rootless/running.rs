@@ -1,7 +1,7 @@
 //! What an ordinary user's container is like inside.
 
 use super::specified;
-use hako_integration::{Runtime, User, each, in_set, json, mount_at};
+use hako_integration::{Runtime, User, Value, each, in_set, json, mount_at};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -126,6 +126,29 @@ fn devices_are_the_hosts_and_work() {
             let mount = mount_at(&seen[6], &format!("/dev/{device}"));
             assert_ne!(mount["type"], "tmpfs", "{device} is bound");
         }
+    }
+}
+
+#[test]
+fn a_device_is_found_by_its_numbers() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    let device = |path: &str, kind: &str, major: u32, minor: u32| json!([{ "path": path, "type": kind, "major": major, "minor": minor }]);
+    let number =
+        |seen: &Value| [seen["type"].clone(), seen["major"].clone(), seen["minor"].clone()];
+    // Not there, there as something else, and in a directory of its own on the host.
+    for (path, major, minor) in
+        [("/dev/inside", 1, 3), ("/dev/kmsg", 1, 5), ("/dev/tunnel", 10, 200)]
+    {
+        bundle.set("/linux/devices", device(path, "c", major, minor));
+        let seen = hako.ask(&bundle, &format!("stat {path}"));
+        assert_eq!(number(&seen[0]), [json!("char"), json!(major), json!(minor)], "{path}");
+    }
+    // No node of the host's is bound in the place of another.
+    for (path, kind, major, minor) in [("/dev/kmsg", "c", 1, 250), ("/dev/loop0", "b", 250, 77)] {
+        bundle.set("/linux/devices", device(path, kind, major, minor));
+        let output = hako.refuses(&bundle, "/linux/devices/0");
+        output.fails(&format!("the host has no node of the device {kind} {major}:{minor}"));
     }
 }
 

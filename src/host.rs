@@ -3,6 +3,7 @@
 use crate::cgroups::{self, Driver, Placement, systemd};
 use crate::error::{Context, Error, Result};
 use crate::namespaces::{self, Account, IdKind, IdMapping, Kind};
+use crate::process;
 use crate::resctrl;
 use oci_spec::runtime::Arch;
 use rustix::fs::{Access, statfs};
@@ -40,6 +41,7 @@ pub struct Host {
     owned: [OnceCell<bool>; Kind::ALL.len()],
     ids: OnceCell<[u32; 2]>,
     own_maps: [OnceCell<Vec<IdMapping>>; 2],
+    denies_setgroups: OnceCell<bool>,
     account: OnceCell<Account>,
     delegated_cgroup: OnceCell<Option<PathBuf>>,
     delegated_controllers: OnceCell<Vec<String>>,
@@ -49,7 +51,7 @@ pub struct Host {
 impl Host {
     /// The machine hako runs on.
     pub fn probe() -> Result<Self> {
-        Ok(Self { capabilities: crate::process::own_permitted()?, ..Self::default() })
+        Ok(Self { capabilities: process::own_permitted()?, ..Self::default() })
     }
 
     /// A made-up machine: privileged, x86_64 with AppArmor, unified cgroup v2, hako in `/`.
@@ -92,6 +94,7 @@ impl Host {
         for map in &host.own_maps {
             let _ = map.set(vec![root, others]);
         }
+        let _ = host.denies_setgroups.set(false);
         let _ = host.delegated_cgroup.set(None);
         host
     }
@@ -146,6 +149,13 @@ impl Host {
         let probe = || namespaces::own_map(kind);
         (!self.is_in_initial_user_namespace())
             .then(|| self.own_maps[kind as usize].get_or_init(probe).as_slice())
+    }
+
+    /// Whether the user namespace that hako is in denies setgroups(2), and so do all
+    /// that are made in it.
+    pub fn denies_setgroups(&self) -> bool {
+        !self.is_in_initial_user_namespace()
+            && *self.denies_setgroups.get_or_init(process::denies_setgroups)
     }
 
     /// The user who runs hako.

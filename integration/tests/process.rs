@@ -214,6 +214,18 @@ fn groups_of_the_caller_are_dropped() {
     assert_eq!(hako.finish(command, &bundle).ok().json()["groups"], json!([]));
 }
 
+/// Without the privilege to drop them, the container would keep them.
+#[test]
+fn groups_of_the_caller_that_cannot_be_dropped_are_an_error() {
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    let command = hako.on_bundle(&["run"], &bundle);
+    let command =
+        command.before("exec setpriv --groups 7,8 --bounding-set -setgid -- \"$0\" \"$@\"");
+    let output = hako.finish(command, &bundle);
+    output.fails("cannot drop the caller's supplementary groups");
+}
+
 #[test]
 fn impossible_ids_are_refused() {
     let hako = Runtime::new();

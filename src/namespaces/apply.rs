@@ -5,11 +5,12 @@ use super::plan::{Join, Kind, Op, TimeOffset};
 use super::refused::explain;
 use super::subordinate::IdKind;
 use crate::error::{Context, Error, Result};
+use crate::process;
 use crate::sys::{self, Clone3, Cloned};
 use crate::weaken::{Defence, lacks};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -216,10 +217,8 @@ pub fn make_undumpable() -> Result<()> {
 /// Without supplementary groups, where the namespace allows dropping them.
 fn become_user(uid: u32, gid: u32, keep_groups: bool) -> Result<()> {
     use rustix::fs::{Gid, Uid};
-    let dropped = if keep_groups { Ok(()) } else { set_thread_groups(&[]) };
-    match dropped {
-        Ok(()) | Err(rustix::io::Errno::PERM) => {}
-        Err(errno) => return Err(Error::os("cannot drop supplementary groups", errno)),
+    if !keep_groups {
+        process::set_groups(&[])?;
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_res_gid(gid, gid, gid).os(|| "cannot change the group")?;

@@ -103,7 +103,7 @@ pub fn plan_mapping(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) ->
     let newgidmap = plan_writer(IdKind::Group, &maps.gids, compiler);
     let maps = cut_along_own(&maps, "/linux", true, compiler);
     let denies_setgroups = newgidmap.is_none() && !compiler.host.maps_any(IdKind::Group);
-    compiler.denies_setgroups = denies_setgroups;
+    compiler.denies_setgroups |= denies_setgroups;
     compiler.maps = maps.clone();
     Some(Mapping { maps, newuidmap, newgidmap, denies_setgroups })
 }
@@ -152,10 +152,21 @@ pub fn plan_groups(user: &mut process::User, compiler: &mut Compiler) {
         return;
     }
     if user.additional_gids.as_ref().is_some_and(|gids| !gids.is_empty()) {
+        let (why, hint) = match compiler.host.denies_setgroups() {
+            true => (
+                "the user namespace that hako is in denies it",
+                "its /proc/self/setgroups says deny: who made it could map no group but their own"
+                    .to_owned(),
+            ),
+            false => (
+                "the kernel denies it to who may map no group but their own",
+                compiler.host.account().remedy(IdKind::Group),
+            ),
+        };
         compiler.fault(
-            Error::new("supplementary groups cannot be set: the kernel denies it to who may map no group but their own")
+            Error::new(format!("supplementary groups cannot be set: {why}"))
                 .at("/process/user/additionalGids")
-                .hint(compiler.host.account().remedy(IdKind::Group)),
+                .hint(hint),
         );
     }
     user.additional_gids = None;

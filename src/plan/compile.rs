@@ -181,6 +181,8 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
 
     let clone = namespaces::plan_clone(linux, &mut compiler);
     compiler.user_namespace = clone.has_user_namespace();
+    // What a namespace that is joined does, only the kernel knows.
+    compiler.denies_setgroups = clone.joined(Kind::User).is_none() && host.denies_setgroups();
     compiler.runtime_is_stronger = compiler.user_namespace && host.maker() != Maker::User;
     let mapping = namespaces::plan_mapping(linux, &clone, &mut compiler);
     let maps = mapping.as_ref().map(|mapping| &mapping.maps);

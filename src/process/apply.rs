@@ -130,19 +130,33 @@ fn become_user(user: &User) -> Result<()> {
     if user.uid != 0 {
         rustix::thread::set_keep_capabilities(true).os(|| "cannot keep capabilities")?;
     }
-    if let Some(gids) = &user.additional_gids {
-        let groups: Vec<Gid> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        match rustix::thread::set_thread_groups(&groups) {
-            // Nothing to set where a user namespace forbids setgroups(2).
-            Err(Errno::PERM) if groups.is_empty() => {}
-            result => result.os(|| format!("cannot set supplementary groups {gids:?}"))?,
-        }
-    }
+    user.additional_gids.as_ref().map_or(Ok(()), |gids| set_groups(gids))?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)
         .os(|| format!("cannot change to group {}", user.gid))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
         .os(|| format!("cannot change to user {}", user.uid))
+}
+
+/// Sets the supplementary groups of this process. In a user namespace that denies
+/// setgroups(2) nobody can gain or drop any; the plan knows it of all but those that
+/// are joined, where no groups are then what there is.
+pub fn set_groups(gids: &[u32]) -> Result<()> {
+    let groups: Vec<Gid> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(Errno::PERM) if gids.is_empty() && denies_setgroups() => Ok(()),
+        Err(errno) if gids.is_empty() => {
+            Err(Error::os("cannot drop the caller's supplementary groups", errno)
+                .hint("that takes CAP_SETGID; with the annotation run.oci.keep_original_groups=1 the container keeps them"))
+        }
+        result => result.os(|| format!("cannot set supplementary groups {gids:?}")),
+    }
+}
+
+/// Whether the user namespace of this process denies setgroups(2)
+/// (user_namespaces(7)).
+pub fn denies_setgroups() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|word| word.starts_with(b"deny"))
 }
 
 /// The process may reopen its standard streams as /dev/stdout and the like,

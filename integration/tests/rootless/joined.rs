@@ -91,6 +91,41 @@ fn rootless_dockers_namespaces() {
     assert_eq!(seen[0], json!(["lo"]));
 }
 
+/// Of one who could map no group but their own, and gave setgroups up for that.
+#[test]
+fn a_namespace_that_denies_setgroups() {
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+    let hako = Runtime::as_lone_user().launched_by(&unshare);
+    let mut bundle = hako.bundle();
+    bundle.without_namespace("user");
+    bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let mut nested = bundle.clone();
+    nested.namespace("user", None);
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    nested.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    each([bundle, nested], |bundle| {
+        let seen = hako.inspect(bundle);
+        assert_eq!((&seen["setgroups"], &seen["groups"]), (&json!("deny"), &json!([])));
+        let mut bundle = bundle.clone();
+        bundle.set("/process/user/additionalGids", json!([0]));
+        let output = hako.refuses(&bundle, "/process/user/additionalGids");
+        output.fails("the user namespace that hako is in denies it");
+    });
+}
+
+/// Only the kernel knows it of a namespace that is joined.
+#[test]
+fn a_joined_namespace_that_denies_setgroups() {
+    let hako = Runtime::as_lone_user();
+    let first = hako.serve(&hako.bundle());
+    let mut bundle = hako.bundle();
+    bundle.namespace("user", Some(&format!("/proc/{}/ns/user", first.pid())));
+    let second = hako.serve(&bundle);
+    for seen in [second.ask("report"), second.exec_and_ask(&[], "report")] {
+        assert_eq!((&seen[0]["setgroups"], &seen[0]["groups"]), (&json!("deny"), &json!([])));
+    }
+}
+
 /// The kernel takes no range of ids that reaches over two lines of the map around
 /// it, and an engine's begins with one for its user alone.
 #[test]

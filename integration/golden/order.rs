@@ -245,6 +245,7 @@ pub fn check(plan: &Plan) {
     assert!(plan.child.last().is_some_and(|step| EXECUTE(&step.op)), "execution is last\n{plan}");
     check_protocol(plan);
     check_mount_order(plan);
+    check_devices(plan);
     check_user_namespace(plan);
     for pointer in pointers(&plan.child).chain(pointers(&plan.parent)) {
         assert!(pointer.starts_with('/'), "pointer {pointer:?}\n{plan}");
@@ -341,6 +342,21 @@ fn check_mount_order(plan: &Plan) {
         })
         .collect();
     assert!(indices.is_sorted_by(|a, b| a < b), "mounts in the order {indices:?}\n{plan}");
+}
+
+/// Devices are on top of what is mounted, or nothing is mounted near them.
+fn check_devices(plan: &Plan) {
+    let is_devices = |step: &Step<C>| matches!(step.op, C::Rootfs(Rootfs::Devices(_)));
+    let Some(at) = plan.child.iter().position(is_devices) else { return };
+    let C::Rootfs(Rootfs::Devices(devices)) = &plan.child[at].op else { return };
+    for step in &plan.child[at..] {
+        let C::Rootfs(Rootfs::Mount(mount)) = &step.op else { continue };
+        for device in devices {
+            let (path, place) = (&device.path, &mount.destination);
+            let is_near = path.starts_with(place) || place.starts_with(path);
+            assert!(!is_near, "`{}` comes after {device}\n{plan}", step.op);
+        }
+    }
 }
 
 /// The root of a new user namespace has no privilege on the host: what needs

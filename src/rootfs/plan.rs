@@ -167,26 +167,14 @@ pub fn plan_tree(
             compiler.child_at("/root/path", ChildOp::Rootfs(Op::OpenRoot(path)));
         }
     }
-    let own_dev = plan_mounts(spec, linux, clone, cgroup, &mut tree, compiler);
-    if let Some(process) =
-        spec.process.as_ref().filter(|process| process.cwd.as_path() != Path::new("/"))
-    {
-        let cwd = clean(&process.cwd);
-        compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
-    }
-    let devices = devices::plan(linux, compiler);
-    if clone.is_inherited(Kind::Mount) {
-        // A directory that is used as it is.
-    } else if own_dev {
-        compiler.child_at("/linux/devices", ChildOp::Rootfs(Op::Devices(devices)));
-        compiler.child(ChildOp::Rootfs(Op::DeviceLinks));
-    } else if linux.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        compiler.warn("ignoring linux.devices: /dev is a bind mount");
-    }
+    let (mounts, own_dev) = plan_mounts(spec, linux, clone, cgroup, &mut tree, compiler);
+    let devices = plan_devices(linux, clone, own_dev, compiler);
+    place_mounts(mounts, devices, spec, linux, clone, compiler);
     tree
 }
 
-/// All mounts, in their order. Whether /dev is hako's to fill.
+/// All mounts, in their order, and where they are asked for. Whether /dev is hako's
+/// to fill.
 fn plan_mounts(
     spec: &Spec,
     linux: &Linux,
@@ -194,9 +182,9 @@ fn plan_mounts(
     cgroup: &Placement,
     tree: &mut Tree,
     compiler: &mut Compiler,
-) -> bool {
+) -> (Vec<(String, Mount)>, bool) {
     let mut own_dev = true;
-    let mut has_network = false;
+    let mut mounts = Vec::new();
     for (index, mount) in spec.mounts.iter().flatten().enumerate() {
         let pointer = format!("/mounts/{index}");
         let Some(mut planned) = plan_mount(mount, &pointer, linux, clone, cgroup, compiler) else {
@@ -209,21 +197,74 @@ fn plan_mounts(
                 tree.readonly_dev = true;
             }
         }
-        if !has_network && depends_on_network(&planned) {
-            namespaces::plan_network_entry(clone, compiler);
-            has_network = true;
+        mounts.push((pointer, planned));
+    }
+    (mounts, own_dev)
+}
+
+/// What hako puts into /dev.
+fn plan_devices(
+    linux: &Linux,
+    clone: &CloneSet,
+    own_dev: bool,
+    compiler: &mut Compiler,
+) -> Option<Vec<Device>> {
+    let devices = devices::plan(linux, compiler);
+    if clone.is_inherited(Kind::Mount) {
+        // A directory that is used as it is.
+        return None;
+    }
+    if !own_dev && linux.devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        compiler.warn("ignoring linux.devices: /dev is a bind mount");
+    }
+    own_dev.then_some(devices)
+}
+
+/// The order of mounts and devices. Devices come last, so that they are on top of what
+/// is mounted; but while init waits for its network namespace it can as well make
+/// them, if no later mount is near them.
+fn place_mounts(
+    mut mounts: Vec<(String, Mount)>,
+    mut devices: Option<Vec<Device>>,
+    spec: &Spec,
+    linux: &Linux,
+    clone: &CloneSet,
+    compiler: &mut Compiler,
+) {
+    let waits = mounts.iter().position(|(_, mount)| depends_on_network(mount));
+    let late = mounts.split_off(waits.unwrap_or(mounts.len()));
+    let place = |mounts: Vec<(String, Mount)>, compiler: &mut Compiler| {
+        for (pointer, mount) in mounts {
+            compiler.child_at(pointer, ChildOp::Rootfs(Op::Mount(Box::new(mount))));
         }
-        compiler.child_at(pointer, ChildOp::Rootfs(Op::Mount(Box::new(planned))));
+    };
+    let fill = |devices: Option<Vec<Device>>, compiler: &mut Compiler| {
+        if let Some(devices) = devices {
+            compiler.child_at("/linux/devices", ChildOp::Rootfs(Op::Devices(devices)));
+            compiler.child(ChildOp::Rootfs(Op::DeviceLinks));
+        }
+    };
+    let is_apart = |devices: &mut Vec<Device>| {
+        late.iter().all(|(_, mount)| devices::is_apart(devices, &mount.destination))
+    };
+    place(mounts, compiler);
+    if clone.network_apart {
+        fill(devices.take_if(is_apart), compiler);
     }
-    if !has_network {
-        namespaces::plan_network_entry(clone, compiler);
-    }
+    namespaces::plan_network_entry(clone, compiler);
+    place(late, compiler);
     if let Some(directory) = &compiler.options.notify {
         // Last: whatever the configuration has at /run, the service finds it.
         let mount = notify_mount(directory, linux);
         compiler.child(ChildOp::Rootfs(Op::Mount(Box::new(mount))));
     }
-    own_dev
+    if let Some(process) =
+        spec.process.as_ref().filter(|process| process.cwd.as_path() != Path::new("/"))
+    {
+        let cwd = clean(&process.cwd);
+        compiler.child_at("/process/cwd", ChildOp::Rootfs(Op::CreateDirectory(cwd)));
+    }
+    fill(devices, compiler);
 }
 
 /// From the finished tree into it.

@@ -22,6 +22,10 @@ pub enum Defence {
     Capabilities,
     /// Wiping of the runtime's own environment.
     Environment,
+    /// Writing to the host's procfs, before there is another one.
+    OuterProc,
+    /// The options of a mount for what is bound in its place.
+    BoundOptions,
     /// An end for calls of interfaces that a seccomp profile does not list.
     Interfaces,
 }

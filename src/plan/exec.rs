@@ -11,6 +11,7 @@ use crate::process;
 use crate::resctrl;
 use crate::rootfs;
 use crate::terminal;
+use crate::weaken::{Defence, lacks};
 use std::path::PathBuf;
 
 /// A container that another program is executed in.
@@ -56,12 +57,16 @@ pub fn compile_exec(
         let op = process::Op::Affinity(initial.clone());
         compiler.child_at("/process/execCPUAffinity/initial", ChildOp::Process(op));
     }
-    process::plan_early(&process, &mut compiler);
-    process::plan_labels(&process.labels, &mut compiler);
+    if !lacks(Defence::OuterProc) {
+        plan_proc(&process, &mut compiler);
+    }
     if let Some(record) = &container.resctrl {
         compiler.parent(ParentOp::JoinResctrl(record.group()));
     }
     let clone = container.entry.plan(container.pid, &mut compiler);
+    if lacks(Defence::OuterProc) {
+        plan_proc(&process, &mut compiler);
+    }
     if process.terminal {
         compiler.child(ChildOp::Rootfs(rootfs::Op::OpenRoot(PathBuf::from("/"))));
     }
@@ -90,4 +95,10 @@ pub fn compile_exec(
         hooks,
         warnings: made.warnings,
     })
+}
+
+/// What the process writes to its own files in /proc.
+fn plan_proc(process: &process::Process, compiler: &mut Compiler) {
+    process::plan_early(process, compiler);
+    process::plan_labels(&process.labels, compiler);
 }

@@ -276,13 +276,17 @@ fn restrict(
     parsed: &Parsed,
     compiler: &Compiler,
 ) -> (Attributes, Attributes) {
+    let is_instead = matches!(kind, MountKind::Bind { .. }) && parsed.bind.is_none();
+    if is_instead && lacks(Defence::BoundOptions) {
+        return <(Attributes, Attributes)>::default();
+    }
     let (mut own, mut tree) = (parsed.attributes, parsed.recursive);
     let is_replaced = match mount.typ().as_deref() {
         Some("sysfs") => true,
         Some("cgroup" | "cgroup2") => compiler.host.maker() != Maker::Root,
         _ => false,
     };
-    if is_replaced && matches!(kind, MountKind::Bind { .. }) && parsed.bind.is_none() {
+    if is_replaced && is_instead {
         own.clear &= !libc::MOUNT_ATTR_RDONLY;
         tree.clear &= !libc::MOUNT_ATTR_RDONLY;
         tree.set |= libc::MOUNT_ATTR_RDONLY;

@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long a runtime may take that has not been stopped.
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
-fn make_fifo(path: &Path) {
+pub fn make_fifo(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
 }

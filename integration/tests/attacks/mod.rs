@@ -84,7 +84,7 @@ attacks! {
     processes::the_runtime_as_the_program: [Without("Seal")],
     processes::the_runtime_is_looked_into: [Without("Undumpable")],
     processes::a_waiting_container_is_looked_into: [Crun, Without("Environment"), Without("Descriptors")],
-    processes::a_false_proc_for_exec: [],
+    processes::a_false_proc_for_exec: [Without("OuterProc")],
     processes::calls_of_another_interface: [Without("Interfaces")],
     descriptors::a_directory_behind_a_descriptor: [Without("Rooted,Cwd,Descriptors")],
     descriptors::a_directory_behind_a_descriptor_for_exec: [Without("Cwd,Descriptors")],
@@ -98,13 +98,13 @@ attacks! {
     requests::ids_that_are_paths: [Crun],
     requests::the_root_cgroup: [Crun],
     requests::requests_of_any_size: [],
-    requests::a_read_only_cgroup_mount: [],
+    requests::a_read_only_cgroup_mount: [Without("BoundOptions")],
     races::exchanged_destinations: [Without("Rooted")],
     races::an_exchange_in_a_volume: [Without("Rooted")],
     races::an_exchanged_dev: [Without("Rooted")],
     races::an_exchanged_proc: [Without("Rooted,Procfs")],
     races::an_exchanged_working_directory: [Without("Rooted")],
-    races::an_exchange_during_exec: [],
+    races::an_exchange_during_exec: [Crun, Runc, Without("Cwd,Descriptors")],
 }
 
 /// An attack that no victim falls for shows nothing.

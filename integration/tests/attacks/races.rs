@@ -2,6 +2,8 @@
 //! directories and links without a pause while containers are started on it.
 
 use super::Harm;
+use super::descriptors::careless;
+use super::files::{LIMIT, make_fifo};
 use super::sentinel::{PRECIOUS, Sentinel};
 use hako_integration::{Bundle, Output, Runtime, json};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -155,16 +157,20 @@ pub fn an_exchanged_working_directory(world: &Runtime) -> Harm {
     race(&sentinel, &[work, passwd], || run(world, &bundle))
 }
 
-/// What `exec` looks up in a container that runs.
+/// What `exec` looks up in a container that runs: the working directory is now
+/// and then what a careless caller has open, the file that names the home
+/// directory a FIFO.
 pub fn an_exchange_during_exec(world: &Runtime) -> Harm {
     let sentinel = Sentinel::plant(world);
     let bundle = world.bundle();
     bundle.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
-    symlink(sentinel.dir().join("file"), bundle.rootfs("/etc/other")).unwrap();
+    make_fifo(&bundle.rootfs("/etc/other"));
     let passwd = (bundle.rootfs("/etc/passwd"), bundle.rootfs("/etc/other"));
-    let work = pair(&bundle, &sentinel, "/work");
+    let work = (bundle.mkdir("/work"), bundle.rootfs("/work-link"));
+    symlink("/proc/self/fd/7", &work.1).unwrap();
     let container = world.serve(&bundle);
     race(&sentinel, &[work, passwd], || {
-        container.exec(&["--cwd", "/work"], "read file -- read ../file -- report").output()
+        let exec = container.exec(&["--cwd", "/work"], "read file -- read ../file -- report");
+        exec.before(&careless(&sentinel)).timeout(LIMIT).output()
     })
 }

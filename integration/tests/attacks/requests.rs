@@ -2,8 +2,9 @@
 
 use super::Harm;
 use crate::ids::commands;
-use hako_integration::{Runtime, Value, cgroup_dir, json, wait_until};
+use hako_integration::{Bundle, Runtime, Value, cgroup_dir, json, wait_until};
 use std::fs;
+use std::path::Path;
 
 /// Users that look like numbers: none of them may become root.
 pub fn users_that_are_no_numbers(world: &Runtime) -> Harm {
@@ -93,24 +94,27 @@ pub fn ids_that_are_paths(world: &Runtime) -> Harm {
     harm
 }
 
+/// Shell code that gives a command a cgroup of its own as the root of all there
+/// are, and pids and mounts in which there is nothing else: what happens there
+/// happens to nobody. `inside` starts it, as `"$0" "$@"`.
+fn in_private_cgroup(private: &Path, inside: &str) -> String {
+    let hierarchy = "mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup";
+    format!(
+        "mkdir -p {0} && echo 0 >{0}/cgroup.procs && exec unshare --cgroup --mount --pid --fork \
+         --kill-child --mount-proc sh -c '{hierarchy} || exit; {inside}' \"$0\" \"$@\" || exit",
+        private.display()
+    )
+}
+
 /// The root cgroup holds every process of the machine: who takes it for the
-/// container's ends them all. Tried where that is a cgroup of the test, seen
-/// from pid and cgroup namespaces in which there is nothing else.
+/// container's ends them all. Tried where that is a cgroup of the test.
 pub fn the_root_cgroup(world: &Runtime) -> Harm {
     let attempt = |path: &str| {
         let mut bundle = world.bundle();
         let private = cgroup_dir(bundle.cgroup());
         bundle.set("/linux/cgroupsPath", path).inspector("print ran").save();
-        let hierarchy =
-            "mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup";
-        let inside = format!(
-            "{hierarchy} || exit; sleep 30 & \"$0\" \"$@\"; kill -0 $! && echo the witness lives; kill $!"
-        );
-        let outside = format!(
-            "mkdir -p {0} && echo 0 >{0}/cgroup.procs && exec unshare --cgroup --mount --pid --fork \
-             --kill-child --mount-proc sh -c '{inside}' \"$0\" \"$@\" || exit",
-            private.display()
-        );
+        let inside = "sleep 30 & \"$0\" \"$@\"; kill -0 $! && echo the witness lives; kill $!";
+        let outside = in_private_cgroup(&private, inside);
         let output = world.on_bundle(&["run"], &bundle).before(&outside).output();
         let lives = output.stdout.contains("the witness lives");
         wait_until("the end of the private cgroup", || fs::remove_dir(&private).is_ok());
@@ -119,8 +123,7 @@ pub fn the_root_cgroup(world: &Runtime) -> Harm {
     ["/", "", "//", "/.", "/../"].into_iter().filter_map(attempt).collect()
 }
 
-/// More of everything than a length of 16 bits can say: all of it arrives, or
-/// the request is refused; nothing is cut off.
+/// More of everything than a length of 16 bits can say: all of it arrives.
 pub fn requests_of_any_size(world: &Runtime) -> Harm {
     let mut bundle = world.bundle();
     let names: Vec<String> = (0..20_000).map(|number| format!("NAME{number}=value")).collect();
@@ -128,24 +131,47 @@ pub fn requests_of_any_size(world: &Runtime) -> Harm {
     let groups: Vec<u32> = (1..5_000).collect();
     let args = ["/bin/inspector", "report", "--"].map(str::to_owned).into_iter().chain(arguments);
     bundle.set("/process/args", args.collect::<Vec<_>>());
-    bundle.set("/process/env", names).set("/process/user/additionalGids", groups);
-    let output = world.run(&bundle);
-    if output.code != Some(0) {
-        return vec![format!("it is refused: {output}")];
+    let attempt = |bundle: &mut Bundle, names: &[String], groups: &[u32]| {
+        bundle.set("/process/env", names).set("/process/user/additionalGids", groups);
+        let output = world.run(bundle);
+        if output.code != Some(0) {
+            return Some(format!("it is refused: {output}"));
+        }
+        let report = output.values().swap_remove(0);
+        let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
+        let lengths = report["args"].as_array().into_iter().flatten();
+        let longest = lengths.filter_map(|word| word.as_str().map(str::len)).max();
+        // HOME is added, and the group of the process is one of its groups.
+        let whole = count("env") == 20_001 && count("groups") >= 4_999 && longest == Some(120_000);
+        (!whole).then(|| "something was cut off".to_owned())
+    };
+    for (names, groups) in [(&names[1..], &groups[..]), (&names[..], &groups[2..])] {
+        let verdict = attempt(&mut bundle, names, groups);
+        assert_eq!(verdict.as_deref(), Some("something was cut off"), "it would not be noticed");
     }
-    let report = output.values().swap_remove(0);
-    let count = |list: &str| report[list].as_array().map_or(0, Vec::len);
-    let lengths = report["args"].as_array().into_iter().flatten();
-    let longest = lengths.filter_map(|word| word.as_str().map(str::len)).max();
-    // HOME is added, and the group of the process is one of its groups.
-    let whole = count("env") == 20_001 && count("groups") >= 4_999 && longest == Some(120_000);
-    (!whole).then(|| "something was cut off".to_owned()).into_iter().collect()
+    attempt(&mut bundle, &names, &groups).into_iter().collect()
 }
 
 /// A cgroup file system that is to be read-only is that, whoever owns the
-/// namespaces: else root of a user namespace could move between cgroups.
+/// namespaces: else root of a user namespace could move between cgroups. Tried
+/// where all there are is a cgroup of the test.
 pub fn a_read_only_cgroup_mount(world: &Runtime) -> Harm {
     const CHAIN: &str = "mkdir /sys/fs/cgroup/new -- write /sys/fs/cgroup/cgroup.procs 0";
+    let attempt = |bundle: &mut Bundle| {
+        let private = cgroup_dir(bundle.cgroup());
+        bundle.set("/linux/cgroupsPath", "/container").inspector(CHAIN);
+        // Who distributes resources to cgroups below may not be in one itself.
+        let inside = "mkdir /sys/fs/cgroup/caller && echo 0 >/sys/fs/cgroup/caller/cgroup.procs; \
+             \"$0\" \"$@\"";
+        let outside = in_private_cgroup(&private, inside);
+        let output = world.on_bundle(&["run"], bundle).before(&outside).output();
+        let _ = fs::remove_dir(private.join("new"));
+        wait_until("the end of the private cgroup", || {
+            let _ = fs::remove_dir(private.join("caller"));
+            fs::remove_dir(&private).is_ok()
+        });
+        output.ok()
+    };
     let mut harm = Vec::new();
     for (user, cgroup) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut bundle = world.bundle();
@@ -155,7 +181,7 @@ pub fn a_read_only_cgroup_mount(world: &Runtime) -> Harm {
         if !cgroup {
             bundle.without_namespace("cgroup");
         }
-        let output = world.run(bundle.inspector(CHAIN));
+        let output = attempt(&mut bundle);
         if output.stdout.contains("ok") {
             harm.push(format!("user namespace: {user}, cgroup namespace: {cgroup}: {output}"));
         }
@@ -163,6 +189,6 @@ pub fn a_read_only_cgroup_mount(world: &Runtime) -> Harm {
     // Without that option it can be written to.
     let mut control = world.bundle();
     control.set("/mounts/6/options", json!(["nosuid"]));
-    assert!(world.run(control.inspector(CHAIN)).stdout.contains("ok"), "the attack is none");
+    assert!(attempt(&mut control).stdout.contains("ok"), "the attack is none");
     harm
 }

@@ -162,7 +162,7 @@ fn ids_are_numbers_and_nothing_else() {
         ["root", "-1", "1:", ":1", "4294967295", "4294967296", "0x0", "", "1.0", " 1", "1:2:3"],
         |user| {
             let output = container.exec(&[&format!("--user={user}")], "report").output();
-            assert!(output.code == Some(1) && output.stdout.is_empty(), "{output}");
+            assert!(output.code == FAILED && output.stdout.is_empty(), "{output}");
             assert!(output.stderr.contains("--user"), "{output}");
         },
     );

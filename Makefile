@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz lint install uninstall clean help
+.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz memcheck lint install uninstall clean help
 
 all: build
 
@@ -71,6 +71,10 @@ conformance-table: build ## the same side by side, into docs/conformance.md (nee
 fuzz: ## fuzz each target for a short while (FUZZ_SECONDS=30; installs cargo-fuzz)
 	@integration/setup.sh fuzz
 	@integration/fuzz.sh $(FUZZ_SECONDS)
+
+memcheck: ## run the unit tests with AddressSanitizer (needs a nightly Rust)
+	@integration/setup.sh build
+	@integration/memcheck.sh
 
 lint: ## check formatting, clippy, dependencies and shell scripts
 	@integration/lint.sh

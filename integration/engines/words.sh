@@ -73,6 +73,14 @@ needs_controllers() {
     [ -z "$missing" ] || skip "cgroup2 has no controller $missing here"
 }
 
+# limit FILE: of the cgroup of `job`, as this machine sees it; of the cgroup N above that with `limit FILE N`.
+limit() {
+    local cgroup
+    cgroup=$(sed -n 's/^0:://p' "/proc/$(state Pid)/cgroup")
+    for _ in $(seq "${2:-0}"); do cgroup=${cgroup%/*}; done
+    cat "/sys/fs/cgroup$cgroup/$1"
+}
+
 needs_capability() { # NAME NUMBER
     local effective
     effective=$(sed -n 's/^CapEff:\t//p' /proc/self/status)
@@ -124,4 +132,24 @@ many_at_once() { # COUNT
     done
     wait
     is "$(cat many.* | sort -u | wc -l)" "$1"
+}
+
+forks_fail_at_the_limit() {
+    local forks='cat /sys/fs/cgroup/pids.max; for i in $(seq 20); do sleep 0.5 & done; wait'
+    is "$(run --pids-limit 40 box sh -c "$forks")" 40
+    has "$(exits 2 run --pids-limit 10 box sh -c "$forks")" "can't fork"
+}
+
+# It has had less than half of the processor, and was stopped at times.
+is_throttled() {
+    local begin=${EPOCHREALTIME/./}
+    keep --cpus 0.3 box sh -c 'while :; do :; done'
+    is "$(limit cpu.max)" '30000 100000'
+    is "$(run --cpus 0.5 box cat /sys/fs/cgroup/cpu.max)" '50000 100000'
+    sleep 1.5
+    local statistics used
+    statistics=$(limit cpu.stat)
+    used=$(awk '$1 == "usage_usec" { print $2 }' <<<"$statistics")
+    [ $((used * 2)) -lt $((${EPOCHREALTIME/./} - begin)) ] || fail "it used $used microseconds"
+    lacks "$statistics" 'nr_throttled 0'
 }

@@ -9,21 +9,25 @@ fi
 
 # start_daemon [FLAG...]: with the runtime as the default, and as that of BuildKit, and an image.
 start_daemon() {
-    local path=$runtime
+    local path=$runtime firewall=yes
     # crun asks for controllers even where an engine sends empty limits.
     [ "${runtime##*/}" != crun ] || path=$(limitless)
     local program=(dockerd --exec-opt native.cgroupdriver=cgroupfs)
     if rootless; then
         # It finds the user's systemd itself, or makes no cgroups.
         program=(/usr/share/docker.io/contrib/dockerd-rootless.sh)
+        unshare --map-root-user --net iptables --table nat --new-chain probe 2>/dev/null || firewall=no
     elif ! iptables --list >/dev/null 2>&1; then
+        firewall=no
+    fi
+    if [ "$firewall" = no ]; then
         # User Mode Linux has none.
         set -- --iptables=false --ip6tables=false "$@"
     fi
     rm -f "$work/docker.pid"
     DOCKER_BUILDKIT_RUNC_COMMAND=$path setsid "${program[@]}" --pidfile "$work/docker.pid" --add-runtime "tested=$path" \
         --default-runtime tested --storage-driver overlay2 "$@" </dev/null >>"$work/dockerd.log" 2>&1 &
-    eventually docker version || { tail "$work/dockerd.log" && return 1; }
+    (eventually docker version) || { tail "$work/dockerd.log" && return 1; }
 }
 
 stop_daemon() {

@@ -9,6 +9,8 @@ in_cgroup() { # FILE OPTION...: a file of the container's cgroup, seen from insi
 case_memory() {
     needs_controllers memory
     is "$(in_cgroup memory.max --memory 32m)" 33554432
+    keep --memory 32m box sleep 60
+    is "$(limit memory.max)" 33554432
     exits 137 run --memory 16m box tail -c 64m /dev/zero
 }
 case_memory_reservation() {
@@ -29,7 +31,7 @@ case_out_of_memory_is_told() {
 }
 case_cpus() {
     needs_controllers cpu
-    is "$(in_cgroup cpu.max --cpus 0.5)" '50000 100000'
+    is_throttled
 }
 case_cpu_shares() {
     needs_controllers cpu
@@ -41,7 +43,7 @@ case_cpuset() {
 }
 case_pids_limit() {
     needs_controllers pids
-    is "$(in_cgroup pids.max --pids-limit 20)" 20
+    forks_fail_at_the_limit
 }
 case_blkio() {
     needs_controllers io
@@ -52,6 +54,22 @@ case_update() {
     keep --memory 64m box sleep 60
     docker update --memory 32m --memory-swap 64m --cpus 0.2 --pids-limit 30 job
     is "$(docker exec job sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max cpu.max pids.max)')" '33554432 20000 100000 30'
+    is "$(limit memory.max) $(limit cpu.max) $(limit pids.max)" '33554432 20000 100000 30'
+    exits 137 docker exec job tail -c 128m /dev/zero
+}
+case_stats() {
+    needs_controllers memory pids
+    keep --memory 64m --pids-limit 20 box sleep 60
+    is "$(docker stats --no-stream --format '{{.PIDs}}' job)" 1
+    has "$(docker stats --no-stream --format '{{.MemUsage}}' job)" '/ 64MiB'
+}
+case_pause() {
+    needs_cgroup
+    keep box sleep 60
+    docker pause job
+    has "$(limit cgroup.events)" 'frozen 1'
+    docker unpause job
+    has "$(limit cgroup.events)" 'frozen 0'
 }
 case_limits_that_cannot_be_had_are_told() {
     [ -n "$(controllers_missing memory)" ] || skip 'cgroup2 has the memory controller here'

@@ -1,7 +1,7 @@
 #!/bin/bash
 # podman: no daemon, but a configuration. For sourcing.
 
-themes='run exec terminal lifecycle pod kube build checkpoint'
+themes='run limits exec terminal lifecycle pod kube build checkpoint'
 ! rootless || themes+=' rootless'
 
 start_engine() {

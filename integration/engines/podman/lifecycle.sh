@@ -53,17 +53,6 @@ case_top_and_stats() {
     keep box sleep 61
     has "$(podman top job args)" 'sleep 61'
 }
-case_stats() {
-    needs_controllers memory pids cpu
-    keep box sleep 60
-    has "$(podman stats --no-stream --format '{{.Name}}')" job
-}
-case_update() {
-    needs_controllers memory
-    keep --memory 64m box sleep 60
-    podman update --memory 32m job
-    is "$(podman exec job cat /sys/fs/cgroup/memory.max)" 33554432
-}
 case_healthcheck() {
     keep --init --health-cmd 'test -e /tmp/well' --health-interval disable --health-retries 1 box sleep 60
     exits 1 podman healthcheck run job

@@ -141,9 +141,5 @@ case_secret() {
     is "$(run --secret it box cat /run/secrets/it)" hidden
     podman secret rm it
 }
-case_memory_and_pids() {
-    needs_controllers memory pids
-    is "$(run --memory 32m --pids-limit 20 box sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max pids.max)')" '33554432 20'
-}
 case_oom_score_adj() { is "$(run --oom-score-adj 500 box cat /proc/self/oom_score_adj)" 500; }
 case_many_at_once() { many_at_once 6; }

@@ -1,0 +1,65 @@
+#!/bin/bash
+# Limits, as the kernel of the container and that of the machine see them, and what happens at them.
+
+in_cgroup() { # FILE OPTION...: a file of the container's cgroup, seen from inside
+    local file=$1
+    shift
+    run "$@" box cat "/sys/fs/cgroup/$file"
+}
+case_memory() {
+    needs_controllers memory
+    is "$(in_cgroup memory.max --memory 32m)" 33554432
+    keep --memory 32m box sleep 60
+    is "$(limit memory.max)" 33554432
+    exits 137 run --memory 16m box tail -c 64m /dev/zero
+}
+case_out_of_memory_is_told() {
+    needs_controllers memory
+    keep --memory 16m box tail -c 64m /dev/zero
+    eventually says true podman inspect --format '{{.State.OOMKilled}}' job
+}
+case_cpus() {
+    needs_controllers cpu
+    is_throttled
+}
+case_pids_limit() {
+    needs_controllers pids
+    forks_fail_at_the_limit
+}
+case_blkio() {
+    needs_controllers io
+    has "$(in_cgroup io.max --device-write-bps "$(findmnt -no SOURCE /):1mb")" wbps=1048576
+}
+case_update() {
+    needs_controllers memory cpu pids
+    keep --memory 64m box sleep 60
+    podman update --memory 32m --memory-swap 64m --cpus 0.2 --pids-limit 30 job
+    is "$(podman exec job sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max cpu.max pids.max)')" '33554432 20000 100000 30'
+    is "$(limit memory.max) $(limit cpu.max) $(limit pids.max)" '33554432 20000 100000 30'
+    exits 137 podman exec job tail -c 128m /dev/zero
+}
+case_stats() {
+    needs_controllers memory pids cpu
+    keep --memory 64m --pids-limit 20 box sleep 60
+    is "$(podman stats --no-stream --format '{{.Name}} {{.PIDs}}')" 'job 1'
+    has "$(podman stats --no-stream --format '{{.MemUsage}}')" '/ 67.11MB'
+}
+case_pause() {
+    needs_cgroup
+    keep box sleep 60
+    podman pause job
+    has "$(limit cgroup.events)" 'frozen 1'
+    podman unpause job
+    has "$(limit cgroup.events)" 'frozen 0'
+}
+case_pod() {
+    needs_controllers memory cpu
+    podman pod create --name together --memory 64m --memory-swap 64m --cpus 0.5
+    exits 137 run --pod together box tail -c 96m /dev/zero
+    podman run --detach --name job --pod together --memory 32m box sleep 60
+    is "$(limit memory.max)" 33554432
+    local above=1
+    [ "$(limit memory.max 1)" != max ] || above=2
+    is "$(limit memory.max $above) $(limit cpu.max $above)" '67108864 50000 100000'
+    podman pod rm --force --time 0 together
+}

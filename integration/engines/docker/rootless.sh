@@ -18,3 +18,15 @@ case_files_of_others_are_nobodys() {
     exits 1 run --volume /etc/passwd:/data box sh -c 'echo >>/data'
 }
 case_device() { run --device /dev/fuse box sh -c 'head -c 0 /dev/fuse'; }
+# The other network of rootlesskit. A port is published on all addresses: this rootlesskit does not ask pasta for those of
+# the loopback interface, with any runtime.
+case_pasta() {
+    needs_file /usr/bin/pasta
+    trap restart_daemon EXIT
+    DOCKERD_ROOTLESS_ROOTLESSKIT_NET=pasta restart_daemon
+    pgrep --exact --uid "$(id -u)" 'pasta(\..*)?' || fail 'there is no pasta'
+    is "$(run box echo hello)" hello
+    keep --init --publish 8084:80 box sh -c 'echo served >/tmp/index.html; exec httpd -f -p 80 -h /tmp'
+    eventually says served busybox wget -q -O - http://127.0.0.1:8084/
+    is "$(docker exec job wget -q -O - http://127.0.0.1/)" served
+}

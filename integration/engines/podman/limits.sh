@@ -13,11 +13,6 @@ case_memory() {
     is "$(limit memory.max)" 33554432
     exits 137 run --memory 16m box tail -c 64m /dev/zero
 }
-case_out_of_memory_is_told() {
-    needs_controllers memory
-    keep --memory 16m box tail -c 64m /dev/zero
-    eventually says true podman inspect --format '{{.State.OOMKilled}}' job
-}
 case_cpus() {
     needs_controllers cpu
     is_throttled

@@ -35,6 +35,7 @@ pkg-config|pkg-config|pkgconf|pkgconf|pkgconf
 busybox|busybox-static|busybox|busybox|busybox-static
 strace|strace|strace|strace|strace
 python3|python3|python3|python|python3
+shellcheck|shellcheck|ShellCheck|shellcheck|shellcheck
 crun|crun|crun|crun|crun
 runc|runc|runc|runc|runc
 ip|iproute2|iproute|iproute2|iproute2
@@ -109,7 +110,7 @@ guest='mmdebstrap debian-keyring patchelf cpio mke2fs xz taskset unshare' # for 
 case ${1-} in
 build) check_rust && check_packages $build ;;
 demo) check_packages busybox ;;
-test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare ;;
+test) check_rust && check_packages $build busybox strace crun runc ip newuidmap unshare shellcheck ;;
 guest) check_packages $guest ;;
 engines) check_packages mmdebstrap debian-keyring unshare ;;
 bench) check_packages $build strace crun runc ;;

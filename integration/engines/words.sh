@@ -134,6 +134,20 @@ many_at_once() { # COUNT
     is "$(cat many.* | sort -u | wc -l)" "$1"
 }
 
+in_cgroup() { # FILE OPTION...: a file of the container's cgroup, seen from inside
+    local file=$1
+    shift
+    run "$@" box cat "/sys/fs/cgroup/$file"
+}
+
+# The kernel inside and that of the machine say the same, and what takes more is ended.
+memory_is_limited() {
+    is "$(in_cgroup memory.max --memory 32m)" 33554432
+    keep --memory 32m box sleep 60
+    is "$(limit memory.max)" 33554432
+    exits 137 run --memory 16m box tail -c 64m /dev/zero
+}
+
 forks_fail_at_the_limit() {
     local forks='cat /sys/fs/cgroup/pids.max; for i in $(seq 20); do sleep 0.5 & done; wait'
     is "$(run --pids-limit 40 box sh -c "$forks")" 40

@@ -1,17 +1,9 @@
 #!/bin/bash
 # Limits, as the kernel of the container sees them.
 
-in_cgroup() { # FILE OPTION...: a file of the container's cgroup, seen from inside
-    local file=$1
-    shift
-    run "$@" box cat "/sys/fs/cgroup/$file"
-}
 case_memory() {
     needs_controllers memory
-    is "$(in_cgroup memory.max --memory 32m)" 33554432
-    keep --memory 32m box sleep 60
-    is "$(limit memory.max)" 33554432
-    exits 137 run --memory 16m box tail -c 64m /dev/zero
+    memory_is_limited
 }
 case_memory_reservation() {
     needs_controllers memory

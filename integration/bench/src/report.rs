@@ -53,8 +53,9 @@ pub fn limit_with_limits(without: usize) -> usize {
     (without as f64 * COST_OF_LIMITS) as usize
 }
 
-/// What a filter that was compiled before may cost.
-const COST_OF_A_FILTER: f64 = 1.05;
+/// What all of a seccomp profile may cost whose filter was compiled before: it is read, looked up,
+/// kept for `exec` and loaded.
+const COST_OF_A_FILTER: f64 = 1.15;
 
 /// hako in its variants.
 const OURS: [&str; 3] = ["hako", LIMITED, FILTERED];

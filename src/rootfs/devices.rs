@@ -276,12 +276,14 @@ const LINKS: &[(&str, &str)] = &[
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Whether what is mounted there neither covers one of these devices or of the links
-/// nor is on top of one.
-pub fn is_apart(devices: &[Device], destination: &Path) -> bool {
-    let links = LINKS.iter().map(|(_, name)| Path::new("/dev").join(name));
-    let mut made = devices.iter().map(|device| device.path.clone()).chain(links);
-    made.all(|path| !path.starts_with(destination) && !destination.starts_with(path))
+/// Whether nothing that is mounted there covers one of these devices or of the links,
+/// or is on top of one.
+pub fn are_apart<'a>(devices: &[Device], mut destinations: impl Iterator<Item = &'a Path>) -> bool {
+    let links: Vec<_> = LINKS.iter().map(|(_, name)| Path::new("/dev").join(name)).collect();
+    let made: Vec<_> = devices.iter().map(|device| &device.path).chain(&links).collect();
+    destinations.all(|destination| {
+        made.iter().all(|path| !path.starts_with(destination) && !destination.starts_with(path))
+    })
 }
 
 /// Makes the links.

@@ -244,12 +244,12 @@ fn place_mounts(
             compiler.child(ChildOp::Rootfs(Op::DeviceLinks));
         }
     };
-    let is_apart = |devices: &mut Vec<Device>| {
-        late.iter().all(|(_, mount)| devices::is_apart(devices, &mount.destination))
+    let are_apart = |devices: &mut Vec<Device>| {
+        devices::are_apart(devices, late.iter().map(|(_, mount)| mount.destination.as_path()))
     };
     place(mounts, compiler);
     if clone.network_apart {
-        fill(devices.take_if(is_apart), compiler);
+        fill(devices.take_if(are_apart), compiler);
     }
     namespaces::plan_network_entry(clone, compiler);
     place(late, compiler);

@@ -37,7 +37,7 @@ case "${1-} ${2-}" in
 "compare "?*)
     left=$(present | ended | sort | comm -13 "$2" -)
     if [ -n "$left" ]; then
-        printf 'the tests left behind:\n%s\n' "$left" >&2
+        printf '%s\n' "$left" | sed 's/^/left behind: /' >&2
         exit 1
     fi
     ;;

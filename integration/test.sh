@@ -14,6 +14,10 @@ trap 'rm -rf "$logs"' EXIT
 summary=()
 failed=0
 
+closing='^(test result:|vm/test:|lint: .* skipped)'
+# What the runners print of a failure.
+failure='^test .* FAILED$|panicked at|^[a-z-]+ +[a-z]+/[a-z0-9_]+ +fail |^FAIL [^(]*$|^left behind:|^walk: |^error'
+
 # step NAME COMMAND...: a step that fails fails the run, but not the steps after it.
 step() {
     local name=$1 begin=$SECONDS verdict=ok
@@ -21,9 +25,12 @@ step() {
     printf '\n== %s\n' "$name"
     "$@" </dev/null 2>&1 | tee "$logs/log" || { verdict=FAILED failed=1; }
     summary+=("$(printf '%-24s %-6s %4d s' "$name" "$verdict" $((SECONDS - begin)))")
-    while read -r line; do
+    while IFS= read -r line; do
         summary+=("    $line")
-    done < <(grep -E '^(test result:|vm/test:|lint: .* skipped)' "$logs/log")
+    done < <(
+        grep -E "$closing" "$logs/log"
+        [ "$verdict" = ok ] || grep -E --after-context 5 "$failure" "$logs/log" | head -n 60
+    )
     [ "$verdict" = ok ]
 }
 

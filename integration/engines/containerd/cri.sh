@@ -128,7 +128,7 @@ case_exec_sync_that_hangs() {
     container 'sleep 60'
     has "$(cri ExecSync "$(jq -nc --arg id "$container" '{container_id: $id, cmd: ["sleep", "100"], timeout: 1}')" 2>&1 || true)" \
         DEADLINE_EXCEEDED
-    eventually says '' not_running 'sleep 100'
+    eventually not_running 'sleep 100'
     is "$(status state)" CONTAINER_RUNNING
 }
 case_exec_streaming() {
@@ -235,8 +235,8 @@ case_dns() {
 }
 case_stop_with_grace() {
     pod
-    container 'trap "exit 13" TERM; while :; do sleep 0.1; done'
-    sleep 0.3
+    container 'trap "exit 13" TERM; echo ready; while :; do sleep 0.1; done'
+    eventually says ready cat "$work/logs/it.log"
     stop 5
     is "$(status exit_code)" 13
 }

@@ -7,16 +7,16 @@
 . "$engines/containerd/cri.sh"
 handler=tested-systemd
 
-box() { ctr run --rm --runc-binary "$binary" --runc-systemd-cgroup --cgroup "mine.slice:box:one" "$image" one "$@"; }
+in_scope() { box --runc-systemd-cgroup --cgroup mine.slice:box:one -- "$@"; }
 in_slice() { pod '.linux.cgroup_parent = "kubepods-pod1.slice"'; }
 
 case_ctr() {
-    is "$(box echo hello)" hello
-    has "$(box cat /proc/self/cgroup)" 0::/
-    exits 7 box sh -c 'exit 7'
+    is "$(in_scope echo hello)" hello
+    has "$(in_scope cat /proc/self/cgroup)" 0::/
+    exits 7 in_scope sh -c 'exit 7'
 }
 case_ctr_in_a_scope() {
-    box sleep 5 &
+    in_scope sleep 5 &
     eventually systemctl is-active box-one.scope
     wait
 }

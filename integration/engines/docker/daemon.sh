@@ -13,8 +13,7 @@ case_live_restore() {
     is "$(docker exec job echo again)" again
     local before
     before=$(docker logs job | wc -l)
-    sleep 0.5
-    [ "$(docker logs job | wc -l)" -gt "$before" ] || fail 'no more logs'
+    eventually logs_beyond "$before"
     docker stop --time 0 job
     is "$(state ExitCode)" 137
     restart_daemon

@@ -67,6 +67,8 @@ run() { docker run --rm "$@"; }
 keep() { docker run --detach --name job "$@" >/dev/null; }
 # docker gives the containers of an ordinary user a cgroup through their systemd, and otherwise none.
 needs_cgroup() { [ "$(docker info --format '{{.CgroupDriver}}')" != none ] || skip 'docker makes no cgroup for a user without systemd'; }
+# logs_beyond COUNT: more lines of `job` than that have been logged; for `eventually`.
+logs_beyond() { [ "$(docker logs job | wc -l)" -gt "$1" ]; }
 state() { docker inspect --format "{{.State.$1}}" "${2:-job}"; }
 
 version() { docker version --format '{{.Server.Version}}'; }

@@ -61,8 +61,7 @@ case_pause() {
     sleep 0.5
     is "$(docker logs job | wc -l)" "$before"
     docker unpause job
-    sleep 0.5
-    [ "$(docker logs job | wc -l)" -gt "$before" ] || fail 'it does not go on'
+    eventually logs_beyond "$before"
 }
 case_kill_of_a_paused_one() {
     needs_cgroup

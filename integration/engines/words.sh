@@ -167,3 +167,21 @@ is_throttled() {
     [ $((used * 2)) -lt $((${EPOCHREALTIME/./} - begin)) ] || fail "it used $used microseconds"
     lacks "$statistics" 'nr_throttled 0'
 }
+
+writing_is_limited() { has "$(in_cgroup io.max --device-write-bps "$(findmnt -no SOURCE /):1mb")" wbps=1048576; }
+
+limits_are_updated() {
+    keep --memory 64m box sleep 60
+    "$engine" update --memory 32m --memory-swap 64m --cpus 0.2 --pids-limit 30 job
+    is "$("$engine" exec job sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max cpu.max pids.max)')" '33554432 20000 100000 30'
+    is "$(limit memory.max) $(limit cpu.max) $(limit pids.max)" '33554432 20000 100000 30'
+    exits 137 "$engine" exec job tail -c 128m /dev/zero
+}
+
+cgroup_is_frozen() {
+    keep box sleep 60
+    "$engine" pause job
+    has "$(limit cgroup.events)" 'frozen 1'
+    "$engine" unpause job
+    has "$(limit cgroup.events)" 'frozen 0'
+}

@@ -15,15 +15,11 @@ case_pids_limit() {
 }
 case_blkio() {
     needs_controllers io
-    has "$(in_cgroup io.max --device-write-bps "$(findmnt -no SOURCE /):1mb")" wbps=1048576
+    writing_is_limited
 }
 case_update() {
     needs_controllers memory cpu pids
-    keep --memory 64m box sleep 60
-    podman update --memory 32m --memory-swap 64m --cpus 0.2 --pids-limit 30 job
-    is "$(podman exec job sh -c 'cd /sys/fs/cgroup; echo $(cat memory.max cpu.max pids.max)')" '33554432 20000 100000 30'
-    is "$(limit memory.max) $(limit cpu.max) $(limit pids.max)" '33554432 20000 100000 30'
-    exits 137 podman exec job tail -c 128m /dev/zero
+    limits_are_updated
 }
 case_stats() {
     needs_controllers memory pids cpu
@@ -33,11 +29,7 @@ case_stats() {
 }
 case_pause() {
     needs_cgroup
-    keep box sleep 60
-    podman pause job
-    has "$(limit cgroup.events)" 'frozen 1'
-    podman unpause job
-    has "$(limit cgroup.events)" 'frozen 0'
+    cgroup_is_frozen
 }
 case_pod() {
     needs_controllers memory cpu

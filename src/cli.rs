@@ -153,7 +153,24 @@ pub enum Rootless {
 /// Parses the command line.
 pub fn parse() -> Result<Cli, clap::Error> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    usual::parse(&arguments).map_or_else(|| Cli::try_parse_from(&arguments), Ok)
+    usual::parse(&arguments).map_or_else(|| Cli::try_parse_from(join_rootless(arguments)), Ok)
+}
+
+/// `--rootless true` as runc has it, beside `--rootless` alone: the next word is its value only
+/// if it can be.
+fn join_rootless(arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        let is_value = ["true", "false", "auto"].iter().any(|value| argument == *value);
+        match joined.last_mut() {
+            Some(option) if is_value && option == "--rootless" => {
+                option.push("=");
+                option.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
 }
 
 /// One of these is given. The type of its options is described in the same words: what is built

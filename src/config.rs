@@ -63,7 +63,7 @@ pub fn load(path: &Path, name: &str) -> Result<Config> {
 /// As [`load`]; pointers lead into that file.
 pub fn load_process(path: &Path) -> Result<Config> {
     const BEFORE: &[u8] = br#"{"ociVersion": "1.3.0", "process": "#;
-    let bytes = read(path)?;
+    let bytes = read_given(path)?;
     let name = path.display().to_string();
     check_object(&bytes, &name)?;
     parse_named(&[BEFORE, &bytes, b"}"].concat(), &name, PROCESS)
@@ -120,6 +120,25 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
         .take(stat.st_size as u64)
         .read_to_end(&mut bytes)
         .os(|| format!("cannot read {shown}"))?;
+    Ok(bytes)
+}
+
+/// Reads what the caller named: a file as [`read`], or a pipe of the caller's own, such as a
+/// shell's `<(…)` or standard input, to its end.
+pub fn read_given(path: &Path) -> Result<Vec<u8>> {
+    /// `PIPEFS_MAGIC`; a FIFO with a name is on another file system, and anybody's.
+    const PIPEFS: u64 = 0x5049_5045;
+    let is_pipe = rustix::fs::statfs(path).is_ok_and(|stat| stat.f_type as u64 == PIPEFS);
+    if !is_pipe {
+        return read(path);
+    }
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).os(|| format!("cannot open {shown}"))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).os(|| format!("cannot read {shown}"))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::new(format!("{shown} has more than the {LARGEST} bytes allowed")));
+    }
     Ok(bytes)
 }
 

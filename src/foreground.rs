@@ -3,6 +3,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::notify::Ear;
+use crate::report::Report;
 use crate::stat::{UNEXECUTED, is_unexecuted};
 use crate::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
@@ -78,13 +79,15 @@ impl Foreground {
     /// `terminal` is the master side of the container's terminal, if it has
     /// one; it is joined to standard input and output. A terminal there is in
     /// raw mode meanwhile. End of input does not end anything. `ear` hears
-    /// when the service is ready, if somebody wants to know.
+    /// when the service is ready, if somebody wants to know; that they cannot be
+    /// told is a warning, and no reason to end a container that runs.
     pub fn wait(
         self,
         pid: i32,
         pidfd: BorrowedFd,
         terminal: Option<OwnedFd>,
         ear: Option<Ear>,
+        report: &Report,
     ) -> Result<i32> {
         let relay = terminal
             .map(|terminal| Relay::new(terminal, rustix::stdio::stdin(), rustix::stdio::stdout()))
@@ -95,6 +98,7 @@ impl Foreground {
             pidfd,
             relay,
             ear,
+            report,
             status: None,
             unexecuted: false,
         };
@@ -122,6 +126,7 @@ struct Vigil<'fd> {
     relay: Option<Relay<'fd>>,
     /// Until the service is ready.
     ear: Option<Ear>,
+    report: &'fd Report,
     /// Exit status of init, once it has ended.
     status: Option<i32>,
     /// It was killed before it executed the program.
@@ -162,8 +167,13 @@ impl Vigil<'_> {
                 Ok(())
             }
             (Source::Service, _) => {
-                let ready = self.ear.as_ref().map(|ear| ear.hear(self.pid)).transpose()?;
-                self.ear.take_if(|_| ready == Some(true));
+                let report = self.report;
+                self.ear.take_if(|ear| {
+                    ear.hear(self.pid).unwrap_or_else(|error| {
+                        report.warning(error.to_string());
+                        true
+                    })
+                });
                 Ok(())
             }
             (Source::Input, Some(relay)) => {

@@ -13,13 +13,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Its name in the state directory.
 pub const NAME: &str = "gate";
+/// Its name until the container has been created.
+pub const UNFINISHED: &str = "gate.new";
 
 /// The listening socket, made by the runtime, kept by init. Bound through the
 /// directory's descriptor: socket addresses are limited to 108 bytes.
 pub fn listen(directory: BorrowedFd) -> Result<OwnedFd> {
     let message = || "cannot make the start gate";
     let socket = socket().os(message)?;
-    rustix::net::bind(&socket, &address(directory).os(message)?).os(message)?;
+    rustix::net::bind(&socket, &address(directory, UNFINISHED).os(message)?).os(message)?;
     rustix::net::listen(&socket, 1).os(message)?;
     Ok(socket)
 }
@@ -35,7 +37,7 @@ pub fn wait(listener: &OwnedFd) -> Result<Socket> {
 pub fn connect(directory: BorrowedFd) -> Result<Option<Socket>> {
     let message = || "cannot connect to the start gate";
     let socket = socket().os(message)?;
-    match rustix::net::connect(&socket, &address(directory).os(message)?) {
+    match rustix::net::connect(&socket, &address(directory, NAME).os(message)?) {
         Ok(()) => Ok(Some(Socket::from_connected(socket))),
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(None),
         Err(errno) => Err(Error::os(message(), errno)),
@@ -46,6 +48,6 @@ fn socket() -> rustix::io::Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 
-fn address(directory: BorrowedFd) -> rustix::io::Result<SocketAddrUnix> {
-    SocketAddrUnix::new(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()))
+fn address(directory: BorrowedFd, name: &str) -> rustix::io::Result<SocketAddrUnix> {
+    SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }

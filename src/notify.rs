@@ -127,8 +127,13 @@ fn datagram_socket() -> rustix::io::Result<OwnedFd> {
 }
 
 /// How many descriptors a service manager passes on for the service
-/// (sd_listen_fds(3)): from number 3, before those of `--preserve-fds`.
+/// (sd_listen_fds(3)): from number 3, before those of `--preserve-fds`. They are
+/// for this process if `LISTEN_PID` says so; an environment may be inherited.
 pub fn listening_descriptors() -> Result<u32> {
+    let own = std::process::id().to_string();
+    if std::env::var("LISTEN_PID").ok().as_ref() != Some(&own) {
+        return Ok(0);
+    }
     match std::env::var("LISTEN_FDS") {
         Err(_) => Ok(0),
         Ok(count) => count

@@ -43,6 +43,10 @@ pub enum Message {
     Mapped,
     /// To the child: here is the network namespace.
     Network,
+    /// To the parent: there is a time namespace, which nobody is in yet.
+    TimeApart,
+    /// To the child: it has its offsets.
+    Timed,
     /// To the parent: namespaces and mounts are there.
     Mounted,
     /// To the child: go on.

@@ -2,9 +2,10 @@
 //! and the protocol is served until init has been created.
 
 mod parent;
+pub mod pid_file;
 mod place;
 
-pub use parent::{Parent, Served, write_pid_file};
+pub use parent::{Parent, Served};
 pub use place::Place;
 
 use crate::cgroups::CgroupDir;

@@ -59,6 +59,9 @@ pub struct Record {
     /// Checkpoint has ended it, so that restore may take its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub checkpointed: bool,
+    /// Restore has made its init, which never executes anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
     /// The resolved process.
     pub process: Process,
     /// Hooks still to run.
@@ -106,6 +109,9 @@ pub fn parse(bytes: &[u8]) -> Result<Record> {
     if record.version != Record::VERSION {
         let message = format!("format {} is not {}", record.version, Record::VERSION);
         return Err(Error::new(message).at("/version"));
+    }
+    if let Some(init) = record.init.filter(|init| init.pid < 1) {
+        return Err(Error::new(format!("{} is no process id", init.pid)).at("/init/pid"));
     }
     Ok(record)
 }

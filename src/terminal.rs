@@ -91,23 +91,12 @@ impl Terminal {
         let slave =
             rustix::pty::ioctl_tiocgptpeer(&master, flags).os(|| "cannot open the terminal")?;
         let terminal = Self { master, slave };
-        terminal.keep_newlines()?;
         if let Some((columns, rows)) = size {
             let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
             rustix::termios::tcsetwinsize(&terminal.master, size)
                 .os(|| "cannot set the terminal's size")?;
         }
         Ok(terminal)
-    }
-
-    /// The caller's own terminal turns newlines into carriage return and
-    /// newline; twice would be once too often.
-    fn keep_newlines(&self) -> Result<()> {
-        let mut modes =
-            rustix::termios::tcgetattr(&self.slave).os(|| "cannot read the terminal's modes")?;
-        modes.output_modes.remove(OutputModes::ONLCR);
-        rustix::termios::tcsetattr(&self.slave, OptionalActions::Now, &modes)
-            .os(|| "cannot set the terminal's modes")
     }
 
     /// Binds it on /dev/console.
@@ -163,12 +152,23 @@ fn open_ptmx(root: &Root) -> Result<OwnedFd> {
         .ok_or_else(|| Error::new("/dev/pts/ptmx in the container is no terminal multiplexer"))
 }
 
-/// Hands the terminal's master side to the console socket. Without one it is
-/// returned, for the foreground, and has the size of the caller's terminal.
+/// The caller's own terminal turns newlines into carriage return and newline;
+/// twice would be once too often.
+fn keep_newlines(master: BorrowedFd) -> Result<()> {
+    let mut modes = rustix::termios::tcgetattr(master).os(|| "cannot read the terminal's modes")?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    rustix::termios::tcsetattr(master, OptionalActions::Now, &modes)
+        .os(|| "cannot set the terminal's modes")
+}
+
+/// Hands the terminal's master side to the console socket, as the kernel made
+/// it: an engine's client shows it raw. Without a socket it is returned, for
+/// the foreground, and goes with the caller's terminal.
 pub fn hand_over(master: OwnedFd, console: Option<&DescriptorSocket>) -> Result<Option<OwnedFd>> {
     match console {
         Some(console) => console.send(master.as_fd(), "/dev/ptmx").map(|()| None),
         None => {
+            keep_newlines(master.as_fd())?;
             foreground::adopt_window_size(master.as_fd());
             Ok(Some(master))
         }
@@ -187,7 +187,8 @@ impl DescriptorSocket {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::STREAM,
-            SocketFlags::CLOEXEC,
+            // Nobody may ever accept.
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
             None,
         )
         .os(message)?;

@@ -282,6 +282,7 @@ fn the_state_file_keeps_its_format() {
             obstacle: Some("it cannot be".to_owned()),
         },
         checkpointed: true,
+        restored: false,
         identity: plan.identity,
         process: plan.process,
         hooks: plan.hooks,

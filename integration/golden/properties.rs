@@ -216,8 +216,9 @@ fn document() -> impl Strategy<Value = Document> {
                 document["linux"]["gidMappings"] = map;
             }
             for (pointer, value, needs) in changes {
-                // Only a root of its own can be changed.
-                if needs.iter().all(|kind| if *kind == "mount" { makes(kind) } else { has(kind) }) {
+                // Only a root, and clocks, of its own can be changed.
+                let is_own = |kind: &&str| ["mount", "time"].contains(kind);
+                if needs.iter().all(|kind| if is_own(kind) { makes(kind) } else { has(kind) }) {
                     set(&mut document, pointer, parse(value));
                 }
             }

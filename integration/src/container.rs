@@ -185,7 +185,7 @@ impl<'r> Container<'r> {
     }
 
     /// Skips the greeting of `serve`.
-    pub(crate) fn await_greeting(&self) {
+    pub fn await_greeting(&self) {
         self.wait_for("\"serving\"\n");
         self.answered.set(1);
     }

@@ -248,7 +248,9 @@ fn failures_have_a_status_of_their_own_and_leave_nothing() {
     fails(&exec(&["/bin/nope"]), "no such file or directory");
     fails(&exec(&["/data"]), "permission denied");
     fails(&exec(&["/proc"]), "is a directory");
-    fails(&exec(&["--cwd", "/nope", "/bin/inspector"]), "no such file or directory");
+    let output = exec(&["--cwd", "/nope", "/bin/inspector"]);
+    fails(&output, "no such file or directory");
+    assert!(!output.stderr.contains("config.json"), "it was asked for here: {output}");
     fails(&exec(&["--cgroup", "nope", "/bin/inspector"]), "no such file or directory");
     fails(&exec(&["--cgroup", "../..", "/bin/inspector"]), "\"..\"");
     let output = hako.command(&["exec", "nobody", "/bin/inspector"]).output();

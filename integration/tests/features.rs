@@ -111,9 +111,17 @@ fn annotations_that_change_something_are_named() {
         let output = hako.on_bundle(&["--systemd-cgroup", "explain"], &bundle).output();
         output.fails(&format!("/annotations/{prefix}NoSuch"));
     }
+    let strict = "run.oci.seccomp_fail_unknown_syscall";
+    let mut bundle = hako.bundle();
+    let rules = json!([{ "names": ["nosuchcall"], "action": "SCMP_ACT_ERRNO" }]);
+    bundle.set("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules }));
+    explain(&hako, &bundle);
+    bundle.set("/annotations", json!({ strict: "1" })).save();
+    hako.on_bundle(&["explain"], &bundle).output().fails("nosuchcall");
     // For checkpoints only: see there.
-    assert!(annotations.contains(&"org.criu.config"));
-    for annotation in annotations.into_iter().filter(|name| *name != "org.criu.config") {
+    let elsewhere = [strict, "org.criu.config"];
+    assert!(elsewhere.iter().all(|name| annotations.contains(name)));
+    for annotation in annotations.into_iter().filter(|name| !elsewhere.contains(name)) {
         let mut bundle = hako.bundle();
         let plain = explain(&hako, &bundle);
         let value = if annotation.contains("overlay") { "/tmp" } else { "1" };

@@ -229,6 +229,33 @@ fn kill_of_a_stopped_container_is_an_error() {
 }
 
 #[test]
+fn signal_0_asks_whether_it_lives() {
+    let hako = Runtime::new();
+    let container = hako.serve(&hako.bundle());
+    container.kill("0");
+    assert_eq!(container.status(), "running");
+    container.kill("KILL").wait();
+    container.command(&["kill"]).arg("0").output().fails("container not running");
+}
+
+/// How the program ended is what the caller waits for.
+#[test]
+fn what_cannot_be_removed_does_not_change_the_exit_status() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    let running = hako.foreground(bundle.inspector("print up -- sleep 1 -- exit 7"));
+    running.wait_for("up");
+    let foreign = hako.root().join(bundle.id()).join("foreign");
+    std::fs::write(&foreign, "").unwrap();
+    let output = running.finish();
+    assert_eq!(output.code, Some(7), "{output}");
+    assert!(output.stderr.contains("foreign"), "{output}");
+    std::fs::remove_file(foreign).unwrap();
+    let _ = hako.command(&["delete", "--force", bundle.id()]).output().ok();
+    hako.verify_gone(&bundle, &output);
+}
+
+#[test]
 fn changes_of_the_bundle_after_create_have_no_effect() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
@@ -334,6 +361,8 @@ fn delete_ends_what_the_first_process_has_left_running() {
     assert_eq!(container.status(), "stopped");
     let comm = fs::read_to_string(format!("/proc/{child}/comm")).unwrap();
     assert_eq!(comm, "inspector\n", "the child must outlive the first process for this test");
+    let left = container.command(&["ps", "--format", "json"]).output().ok().json();
+    assert_eq!(left, json!([child]));
     container.delete();
     let state = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "still running: {state}");

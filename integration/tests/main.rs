@@ -35,6 +35,7 @@ mod privileges;
 mod process;
 mod resctrl;
 mod resources;
+mod root;
 mod rootless;
 mod scheduling;
 mod seccomp;

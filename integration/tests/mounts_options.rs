@@ -243,6 +243,26 @@ fn a_tmpfs_without_a_mode_takes_that_of_the_directory_it_covers() {
     assert_eq!(hako.ask(&bundle, "stat /mnt")[0]["mode"], 0o1750);
 }
 
+/// As the kernel makes one; also when the directory is found again.
+#[test]
+fn a_tmpfs_on_a_missing_directory_is_for_everybody() {
+    let hako = Runtime::new();
+    let (bundle, _) = tmpfs_at_mnt(&hako, &["size=1m"]);
+    std::fs::remove_dir(bundle.rootfs("/mnt")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(hako.ask(&bundle, "stat /mnt")[0]["mode"], 0o1777);
+    }
+}
+
+#[test]
+fn a_read_only_tmpfs_holds_later_mounts() {
+    let hako = Runtime::new();
+    let (mut bundle, _) = tmpfs_at_mnt(&hako, &["ro"]);
+    bundle.mount(json!({ "destination": "/mnt/below", "type": "tmpfs", "source": "tmpfs" }));
+    let seen = hako.ask(&bundle, "write /mnt/file text -- write /mnt/below/file text");
+    assert_eq!((&seen[0]["errno"], &seen[1]), (&json!("EROFS"), &json!("ok")));
+}
+
 #[test]
 fn unknown_options_are_refused() {
     let hako = Runtime::new();

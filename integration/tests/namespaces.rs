@@ -285,7 +285,20 @@ fn time_offsets_may_be_negative_or_absent() {
         let mut bundle = hako.bundle();
         bundle.namespace("time", None).set("/linux/timeOffsets", configured.clone());
         assert_eq!(offsets(&hako.inspect(&bundle)), *expected);
+        // Init does not own its files in /proc, then.
+        bundle.user_namespace(100_000);
+        assert_eq!(offsets(&hako.inspect(&bundle)), *expected);
     });
+}
+
+/// It has its own.
+#[test]
+fn a_joined_time_namespace_gets_no_offsets() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.namespace("time", Some("/proc/self/ns/time"));
+    bundle.set("/linux/timeOffsets", json!({ "boottime": { "secs": 1 } }));
+    hako.refuses(&bundle, "/linux/timeOffsets");
 }
 
 /// The rows of /proc/self/timens_offsets.

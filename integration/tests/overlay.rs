@@ -193,6 +193,20 @@ fn an_overlay_works_in_a_user_namespace() {
     assert_eq!(fs::read_to_string(bundle.rootfs("/etc/file")).unwrap(), "original");
 }
 
+#[test]
+fn a_directory_keeps_the_changes_of_a_user_namespace() {
+    let hako = Runtime::new();
+    let mut bundle = bundle_with_a_file(&hako);
+    bundle.user_namespace(100_000);
+    let dir = hako.scratch().join("changes");
+    let option = format!("--overlay={}", dir.display());
+    for _ in 0..2 {
+        let seen = ask(&hako, &bundle, &[&option], "write /new fresh -- stat / -- read /new");
+        assert_eq!((&seen[0], &seen[2]), (&json!("ok"), &json!("fresh")));
+        assert_eq!(seen[1]["uid"], 0);
+    }
+}
+
 /// A slip of the pen must not make a tree of directories.
 #[test]
 fn nothing_is_made_above_the_directory_for_changes() {

@@ -287,6 +287,26 @@ fn preserved_descriptors_are_passed_on() {
 }
 
 #[test]
+fn descriptors_that_are_not_open_are_told() {
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    each(["1", "2147483646", "2147483647", "4294967295"], |count| {
+        let command = hako.on_bundle(&["run", "--preserve-fds", count], &bundle);
+        hako.finish(command, &bundle).fails("not all of these descriptors are open");
+    });
+}
+
+/// Programs differ in which one they would take.
+#[test]
+fn a_variable_has_the_last_of_its_values() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.set("/process/env", json!(["A=1", "PATH=/bin", "B=2", "A=3", "HOME=/x"]));
+    let seen = hako.run(&bundle).ok().json();
+    assert_eq!(seen["env"], json!(["PATH=/bin", "B=2", "A=3", "HOME=/x"]));
+}
+
+#[test]
 fn standard_streams_may_be_closed() {
     let hako = Runtime::new();
     let bundle = hako.bundle();

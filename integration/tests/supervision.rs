@@ -1,6 +1,6 @@
 //! Service managers: sd_notify(3) and sd_listen_fds(3).
 
-use hako_integration::{Bundle, Exit, Runtime, Value, in_set};
+use hako_integration::{Bundle, Exit, Runtime, Value, each, in_set};
 use rustix::process::Signal;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -110,8 +110,11 @@ fn a_user_in_a_user_namespace_reaches_the_socket() {
 fn descriptors_of_the_service_manager_are_passed_on() {
     let hako = Runtime::new();
     let bundle = hako.bundle();
-    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "2").env("LISTEN_PID", "7");
-    let output = hako.finish(run.before("exec 3</dev/null 4</ 5</proc"), &bundle);
+    // The number of the process that becomes hako.
+    let own = "export LISTEN_PID=$$";
+    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "2");
+    let open = format!("{own}; exec 3</dev/null 4</ 5</proc");
+    let output = hako.finish(run.before(&open), &bundle);
     let seen = &output.ok().values()[0];
     let env: Vec<&str> = seen["env"].as_array().unwrap().iter().flat_map(|v| v.as_str()).collect();
     assert!(env.contains(&"LISTEN_FDS=2") && env.contains(&"LISTEN_PID=1"), "{env:?}");
@@ -119,7 +122,8 @@ fn descriptors_of_the_service_manager_are_passed_on() {
     assert_eq!(open.map(|open| open["fd"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 
     let create = hako.on_bundle(&["create"], &bundle).env("LISTEN_FDS", "1");
-    let container = hako.make(create.before("exec 3</dev/null 4</"), &bundle);
+    let open = format!("{own}; exec 3</dev/null 4</");
+    let container = hako.make(create.before(&open), &bundle);
     container.start();
     container.wait();
     let seen: Value = serde_json::from_str(&container.stdout()).unwrap();
@@ -128,10 +132,42 @@ fn descriptors_of_the_service_manager_are_passed_on() {
     assert_eq!(seen["descriptors"][3]["link"], "/dev/null");
     container.delete();
 
-    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "many");
+    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "many").before(own);
     hako.finish(run, &bundle).fails("LISTEN_FDS=many is no number");
-    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "2");
+    let run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", "2").before(own);
     hako.finish(run, &bundle).fails("not all of these descriptors are open");
+}
+
+/// An environment may come from whoever they are for.
+#[test]
+fn descriptors_for_another_process_are_not_passed_on() {
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    each([("2", Some("7")), ("2", None), ("", Some("1")), ("many", None)], |(count, pid)| {
+        let mut run = hako.on_bundle(&["run"], &bundle).env("LISTEN_FDS", count);
+        if let Some(pid) = pid {
+            run = run.env("LISTEN_PID", pid);
+        }
+        let seen = hako.finish(run.before("exec 3</dev/null"), &bundle).ok().values()[0].clone();
+        assert_eq!(seen["descriptors"].as_array().unwrap().len(), 3, "{seen}");
+        let env = seen["env"].as_array().unwrap();
+        assert!(!env.iter().any(|variable| variable.as_str().unwrap().starts_with("LISTEN")));
+    });
+}
+
+#[test]
+fn a_supervisor_that_is_gone_ends_no_container() {
+    let hako = Runtime::new();
+    let (socket, path) = supervisor(&hako);
+    drop(socket);
+    let mut bundle = hako.bundle();
+    bundle.inspector("notify READY=1 -- sleep 1 -- print done -- exit 3");
+    each([path.to_str().unwrap(), "/no/such/socket"], |path| {
+        let run = hako.on_bundle(&["run"], &bundle).env("NOTIFY_SOCKET", path);
+        let output = hako.finish(run, &bundle);
+        assert!(output.code == Some(3) && output.stdout.ends_with("done\n"), "{output}");
+        assert!(output.stderr.contains(&format!("cannot notify {path}")), "{output}");
+    });
 }
 
 #[test]

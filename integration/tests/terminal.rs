@@ -37,8 +37,8 @@ fn all_three_streams_are_the_terminal() {
     let report = &seen[0];
     for stream in report["streams"].as_array().unwrap() {
         assert_eq!(stream["tty"], true, "{stream}");
-        // Whoever shows the terminal turns a newline into what its own needs.
-        assert_eq!(stream["onlcr"], false, "{stream}");
+        // As the kernel makes a terminal: an engine's client shows it raw.
+        assert_eq!(stream["onlcr"], true, "{stream}");
         assert_eq!(
             (&stream["echo"], &stream["isig"], &stream["icanon"]),
             (&json!(true), &json!(true), &json!(true))
@@ -115,15 +115,15 @@ fn whoever_holds_the_terminal_can_resize_and_interrupt() {
     let hako = Runtime::new();
     let (container, mut terminal) = create(&hako, &with_terminal(&hako, "trap"));
     container.start();
-    terminal.read_until("\"trapping\"\n");
+    terminal.read_until("\"trapping\"\r\n");
     terminal.resize(132, 43);
     let seen = terminal.read_until("\n");
     let seen: Value = serde_json::from_str(&seen).unwrap();
     assert_eq!(seen, json!({ "signal": "SIGWINCH", "window": { "columns": 132, "rows": 43 } }));
     terminal.write("\u{3}");
-    terminal.read_until("{\"signal\":\"SIGINT\"}\n");
+    terminal.read_until("{\"signal\":\"SIGINT\"}\r\n");
     terminal.write("\u{1c}");
-    terminal.read_until("{\"signal\":\"SIGQUIT\"}\n");
+    terminal.read_until("{\"signal\":\"SIGQUIT\"}\r\n");
     container.kill("TERM");
     assert_eq!(container.wait(), Exit::Code(42));
 }
@@ -135,10 +135,11 @@ fn what_is_typed_is_echoed_and_read() {
     container.start();
     terminal.write("hello\n");
     // Once by the terminal's echo, once by the program.
-    assert_eq!(terminal.read_until("hello\nhello\n"), "hello\nhello\n");
+    let twice = "hello\r\nhello\r\n";
+    assert_eq!(terminal.read_until(twice), twice);
     terminal.write("\u{4}");
     assert_eq!(container.wait(), Exit::Code(0));
-    assert_eq!(terminal.read_to_end(), "{\"copied\":6}\n");
+    assert_eq!(terminal.read_to_end(), "{\"copied\":6}\r\n");
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn a_large_output_arrives_whole() {
     bundle.write("/large", &text);
     let (container, mut terminal) = create(&hako, &bundle);
     container.start();
-    assert_eq!(terminal.read_to_end(), format!("\"{text}\"\n"));
+    assert_eq!(terminal.read_to_end(), format!("\"{text}\"\r\n"));
     assert_eq!(container.wait(), Exit::Code(0));
 }
 

@@ -174,6 +174,8 @@ fn ps_lists_the_processes_of_the_container() {
     }
     container.command(&["ps"]).args(["-eo", "user"]).output().fails("PID");
     container.command(&["ps"]).args(["--nosuch-option"]).output().fails("ps");
+    container.kill("KILL").wait();
+    assert_eq!(container.command(&["ps", "--format", "json"]).output().ok().stdout, "[]\n");
 }
 
 #[test]

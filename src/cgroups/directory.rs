@@ -274,8 +274,11 @@ impl Record {
         while let Some(directory) = directories.pop() {
             directories.extend(children(&directory));
             let path = directory.join("cgroup.procs");
-            let text =
-                std::fs::read_to_string(&path).os(|| format!("cannot read {}", path.display()))?;
+            let text = match std::fs::read_to_string(&path) {
+                // A cgroup that is gone has no processes.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                text => text.os(|| format!("cannot read {}", path.display()))?,
+            };
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
         }
         Ok(pids)

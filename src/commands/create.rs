@@ -139,6 +139,10 @@ pub fn create(
             pidfd_socket: pidfd_socket.as_ref(),
         }
         .serve()
+        .and_then(|served| match plan.has_gate() {
+            true => directory.finish_gate().map(|()| served),
+            false => Ok(served),
+        })
     })();
     match served {
         Ok(served) => {
@@ -197,6 +201,7 @@ pub fn new_record(plan: &Plan, owner: u32) -> Record {
         entry: plan.entry.clone(),
         outside: Outside::of(plan),
         checkpointed: false,
+        restored: false,
         process: plan.process.clone(),
         hooks: plan.hooks.clone(),
     }

@@ -1,6 +1,6 @@
 //! `hako exec`: another program in a container.
 
-use super::{Container, Session, create};
+use super::{Container, LOCK_TIMEOUT, Session, create};
 use crate::cli;
 use crate::config;
 use crate::error::{Error, Result};
@@ -10,16 +10,19 @@ use crate::host::{Host, Maker};
 use crate::plan::{self, Options, Plan, Target};
 use crate::process::{self, Changes};
 use crate::seccomp::Filter;
-use crate::spawn::{self, Inherited, Parent, Place};
+use crate::spawn::{self, Inherited, Parent, Place, pid_file};
+use crate::stat::has_never_executed;
 use crate::state::Status;
 use crate::terminal::DescriptorSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Executes a program. Returns its exit status, or 0 with `--detach`.
 pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<u8> {
     let container = session.container(&args.id)?;
     let (pid, pidfd) = open_init(&container)?;
+    wait_until_made(&container)?;
     if !args.ignore_paused && container.record.cgroup.is_frozen() {
         return Err(Error::new("cannot exec in a paused container")
             .hint("hako resume it first; with --ignore-paused the program waits until then"));
@@ -61,19 +64,41 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     let served = executed.map_err(|error| {
         spawned.kill();
         if let Some(file) = &args.channels.pid_file {
-            let _ = std::fs::remove_file(file);
+            pid_file::remove(file);
         }
         about_request(error, args)
     })?;
     session.report.succeeded();
     let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), served.terminal, None)?;
+    let (pidfd, terminal) = (spawned.pidfd.as_fd(), served.terminal);
+    let status = foreground.wait(spawned.pid, pidfd, terminal, None, session.report)?;
     Ok(status.clamp(0, 255) as u8)
+}
+
+/// Until it has been created, and with `run` until it executes the program, the
+/// root of init may be the host's.
+fn wait_until_made(container: &Container) -> Result<()> {
+    let is_in_the_making = || {
+        let stat = container.record.init.and_then(|init| init.stat());
+        stat.is_some_and(|stat| has_never_executed(&stat)) && !container.directory.has_gate()
+    };
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    while !container.record.restored && is_in_the_making() {
+        if Instant::now() > deadline {
+            return Err(still_being_created());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn still_being_created() -> Error {
+    Error::new("cannot exec in a container that is still being created")
 }
 
 fn open_init(container: &Container) -> Result<(i32, OwnedFd)> {
     let Some(init) = container.record.init else {
-        return Err(Error::new("cannot exec in a container that is still being created"));
+        return Err(still_being_created());
     };
     match init.open()? {
         Some(pidfd) => Ok((init.pid, pidfd)),
@@ -141,12 +166,20 @@ fn compile(session: &Session, container: &Container, pid: i32, args: &cli::Exec)
 
 /// What the request asked for is not to be found in the container's config.json.
 fn about_request(error: Error, args: &cli::Exec) -> Error {
-    let changes_user = args.user.is_some() || !args.additional_gids.is_empty();
-    match &args.process {
-        Some(file) => config::in_process_file(error, file),
-        None if changes_user => error.not_below("/process/args").not_below("/process/user"),
-        None => error.not_below("/process/args"),
+    if let Some(file) = &args.process {
+        return config::in_process_file(error, file);
     }
+    let asked = [
+        (true, "/process/args"),
+        (args.user.is_some() || !args.additional_gids.is_empty(), "/process/user"),
+        (args.cwd.is_some(), "/process/cwd"),
+        (args.tty, "/process/terminal"),
+        (!args.cap.is_empty(), "/process/capabilities"),
+        (args.apparmor.is_some(), "/process/apparmorProfile"),
+        (args.process_label.is_some(), "/process/selinuxLabel"),
+    ];
+    let asked = asked.iter().filter(|(asked, _)| *asked);
+    asked.fold(error, |error, (_, field)| error.not_below(field))
 }
 
 fn changes(args: &cli::Exec) -> Changes {

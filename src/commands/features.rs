@@ -20,6 +20,7 @@ const ANNOTATIONS: &[&str] = &[
     process::KEEP_GROUPS,
     rootfs::OVERLAY_ANNOTATION,
     rootfs::OVERLAY_LOWER_ANNOTATION,
+    seccomp::FAIL_UNKNOWN,
     systemd::PROPERTY_ANNOTATION,
     CONFIG_ANNOTATION,
 ];

@@ -62,10 +62,10 @@ const RTMAX: i32 = 64;
 fn parse_signal(text: &str) -> Result<i32> {
     let unknown = || {
         Error::new(format!("unknown signal {text:?}"))
-            .hint("a number from 1 to 64, or a name such as TERM, SIGTERM or RTMIN+3")
+            .hint("a number up to 64 (0 sends nothing and only asks), or a name such as TERM, SIGTERM or RTMIN+3")
     };
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=RTMAX).contains(&number).then_some(number).ok_or_else(unknown);
+        return (0..=RTMAX).contains(&number).then_some(number).ok_or_else(unknown);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -99,10 +99,11 @@ mod tests {
             ("SIGRTMAX-1", 63),
             ("RTMIN", 34),
             ("64", 64),
+            ("0", 0),
         ] {
             assert_eq!(parse_signal(text).unwrap(), number, "{text}");
         }
-        for text in ["", "SIG", "0", "65", "-1", "FOO", "RTMIN+31", "RTMAX+1", "SIGSIGTERM", "9x"] {
+        for text in ["", "SIG", "65", "-1", "FOO", "RTMIN+31", "RTMAX+1", "SIGSIGTERM", "9x"] {
             assert!(parse_signal(text).is_err(), "{text}");
         }
     }

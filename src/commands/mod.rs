@@ -58,7 +58,7 @@ impl Inherited {
         self.marked.os(|| "cannot mark inherited descriptors")?;
         let preserved = self.preserved.ok_or_else(|| {
             Error::new("--preserve-fds: not all of these descriptors are open")
-                .hint("they start at 3")
+                .hint("they start at 3, and those that LISTEN_FDS counts are before them")
         })?;
         Ok(spawn::Inherited { preserved, seal: self.seal })
     }
@@ -130,8 +130,8 @@ impl Container {
 pub fn preserved_descriptors(command: &Command) -> u32 {
     let listening = || notify::listening_descriptors().unwrap_or(0);
     match command {
-        Command::Create(create) => create.channels.preserve_fds + listening(),
-        Command::Run(run) => run.create.channels.preserve_fds + listening(),
+        Command::Create(create) => create.channels.preserve_fds.saturating_add(listening()),
+        Command::Run(run) => run.create.channels.preserve_fds.saturating_add(listening()),
         Command::Exec(exec) => exec.channels.preserve_fds,
         _ => 0,
     }

@@ -13,7 +13,7 @@ use crate::namespaces::{self, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan};
 use crate::rootfs;
 use crate::seccomp::Filter;
-use crate::spawn::{self, Place};
+use crate::spawn::{Place, pid_file};
 use crate::state::{ContainerState, InitProcess, Record, StateDir, Status, timestamp};
 use crate::terminal::{self, DescriptorSocket};
 use rustix::process::{Pid, PidfdFlags};
@@ -49,7 +49,7 @@ pub fn run(session: &Session, args: &cli::Restore) -> Result<u8> {
     session.report.succeeded();
     let Some(foreground) = foreground else { return Ok(0) };
     let Restored { mut container, pid, pidfd, terminal, cgroup } = restored;
-    let status = foreground.wait(pid, pidfd.as_fd(), terminal, None);
+    let status = foreground.wait(pid, pidfd.as_fd(), terminal, None, session.report);
     super::run::finish(session, &mut container, status, cgroup.as_ref(), false)
 }
 
@@ -86,6 +86,7 @@ fn restore(
     let lock = directory.lock(LOCK_TIMEOUT)?;
     let owner = rustix::process::geteuid().as_raw();
     let mut record = create::new_record(plan, owner);
+    record.restored = true;
     let pid_file = args.pid_file.as_deref();
     let mut rollback = Rollback::of(session, &directory, plan, &record, pid_file);
     let mut scene = Scene {
@@ -107,7 +108,7 @@ fn restore(
             .make(&mut scene, images, program, cgroup)
             .map_err(|error| images.explain(error))?;
         let (pid, _) = scene.init()?;
-        pid_file.map_or(Ok(()), |path| spawn::write_pid_file(path, pid))?;
+        pid_file.map_or(Ok(()), |path| pid_file::write(path, pid))?;
         Ok(cgroup)
     })();
     let Scene { terminal, init, .. } = scene;

@@ -5,7 +5,7 @@ use crate::cgroups::{self, CgroupDir};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::resctrl;
-use crate::spawn;
+use crate::spawn::{self, pid_file};
 use crate::state::{Record, StateDir};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -64,7 +64,7 @@ impl<'a> Rollback<'a> {
         let group = self.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
         let destroyed = self.cgroup.destroy().and(group);
         if let (Some(path), Some(_)) = (self.pid_file, init) {
-            let _ = std::fs::remove_file(path);
+            pid_file::remove(path);
         }
         if init.is_some() {
             delete::run_poststop(self.session, &self.plan.identity, &self.plan.hooks);

@@ -46,7 +46,8 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         return start::wait_until_ready(&container, created.ear).map(|()| 0);
     };
     let terminal = created.served.terminal;
-    let status = foreground.wait(spawned.pid, spawned.pidfd.as_fd(), terminal, created.ear);
+    let pidfd = spawned.pidfd.as_fd();
+    let status = foreground.wait(spawned.pid, pidfd, terminal, created.ear, session.report);
     let status = finish(session, &mut container, status, cgroup, args.keep);
     // The process ends here, and the kernel closes everything at once.
     std::mem::forget((container, spawned.pidfd, spawned.socket, created.served.cgroup));
@@ -68,10 +69,13 @@ pub fn finish(
     if status.is_ok() {
         container.record.init = None;
     }
-    if !keep {
-        delete::destroy(session, container)?;
+    let destroyed = if keep { Ok(()) } else { delete::destroy(session, container) };
+    let status = status?;
+    // How the program ended is what the caller waits for.
+    if let Err(error) = destroyed {
+        session.report.warning(format!("the container has ended, but something is left: {error}"));
     }
-    Ok(status?.clamp(0, 255) as u8)
+    Ok(status.clamp(0, 255) as u8)
 }
 
 /// Exit status of a program that SIGKILL has ended.

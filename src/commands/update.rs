@@ -195,7 +195,7 @@ fn read_resources(session: &Session, file: &Path) -> Result<LinuxResources> {
         { input }.read_to_end(&mut bytes).os(|| "cannot read standard input")?;
         bytes
     } else {
-        config::read(file)?
+        config::read_given(file)?
     };
     let parsed =
         config::parse_resources(&bytes, &name).map_err(|error| error.in_document(&name, ""))?;

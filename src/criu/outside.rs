@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::namespaces::Kind;
 use crate::notify;
 use crate::plan::{ChildOp, ParentOp, Plan};
-use crate::rootfs::{MountKind, Op, RootSource};
+use crate::rootfs::{MountKind, Op, Overlay, RootSource};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -58,7 +58,7 @@ fn obstacle(plan: &Plan) -> Option<&'static str> {
     };
     let has_parent = |is: fn(&ParentOp) -> bool| plan.parent.iter().any(|step| is(&step.op));
     let is_in_memory =
-        |op: &Op| matches!(op, Op::AttachRoot(RootSource::Overlay { upper: None, .. }));
+        |op: &Op| matches!(op, Op::AttachRoot(RootSource::Overlay(Overlay { upper: None, .. })));
     let is_host_root = |op: &Op| matches!(op, Op::OpenRoot(_));
     let mut mounts = planned_mounts(plan);
     if has_child(is_in_memory) {

@@ -87,7 +87,7 @@ impl Visit {
     pub fn unshare_time(&mut self, offsets: &[TimeOffset]) -> Result<()> {
         self.remember(Kind::Time)?;
         unshare(flag(Kind::Time)).os(|| "cannot make a time namespace")?;
-        write_time_offsets(offsets)
+        write_time_offsets(None, offsets)
     }
 
     /// Makes a network namespace, has it sent to who waits for it, brings its
@@ -193,7 +193,7 @@ impl Op {
             Op::BecomeUser { uid, gid, keep_groups } => become_user(*uid, *gid, *keep_groups),
             Op::Unshare(kinds) => unshare(flags(kinds))
                 .map_err(|errno| explain(Error::os("cannot make the namespaces", errno), kinds)),
-            Op::TimeOffsets(offsets) => write_time_offsets(offsets),
+            Op::TimeOffsets(offsets) => write_time_offsets(None, offsets),
             Op::Loopback => loopback_up(),
             Op::Hostname(name) => rustix::system::sethostname(name.as_bytes())
                 .os(|| format!("cannot set hostname {name}")),
@@ -225,7 +225,9 @@ fn become_user(uid: u32, gid: u32, keep_groups: bool) -> Result<()> {
     set_thread_res_uid(uid, uid, uid).os(|| "cannot change the user")
 }
 
-fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
+/// Sets the clocks of the time namespace that the next child of process `pid`,
+/// or of this one, will be in.
+pub fn write_time_offsets(pid: Option<i32>, offsets: &[TimeOffset]) -> Result<()> {
     if offsets.is_empty() {
         return Ok(());
     }
@@ -233,7 +235,8 @@ fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
         .iter()
         .map(|offset| format!("{} {} {}\n", offset.clock, offset.secs, offset.nanosecs))
         .collect();
-    write_file(Path::new("/proc/self/timens_offsets"), &text)
+    let process = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    write_file(&Path::new("/proc").join(process).join("timens_offsets"), &text)
 }
 
 fn loopback_up() -> Result<()> {

@@ -4,6 +4,7 @@ use super::id_map::{IdMapping, IdMaps, is_mapped};
 use super::plan::{CloneSet, Kind, Op};
 use crate::plan::{ChildOp, Compiler, ParentOp, Step};
 use crate::process;
+use crate::protocol::Message;
 use crate::rootfs;
 use serde::{Deserialize, Serialize};
 
@@ -56,10 +57,7 @@ pub fn plan_entry(
         let has_time = unshared.contains(&Kind::Time);
         compiler.child(ChildOp::Namespace(Op::Unshare(unshared)));
         if has_time && !clone.time_offsets.is_empty() {
-            compiler.child_at(
-                "/linux/timeOffsets",
-                ChildOp::Namespace(Op::TimeOffsets(clone.time_offsets.clone())),
-            );
+            plan_time_offsets(clone, compiler);
         }
     }
     if clone.network_apart {
@@ -67,6 +65,21 @@ pub fn plan_entry(
     } else if clone.is_new(Kind::Network) {
         compiler.child(ChildOp::Namespace(Op::Loopback));
     }
+}
+
+/// Who may not be looked into does not own its files in /proc either: the
+/// runtime writes there for it.
+fn plan_time_offsets(clone: &CloneSet, compiler: &mut Compiler) {
+    let (pointer, offsets) = ("/linux/timeOffsets", clone.time_offsets.clone());
+    if clone.dumpable || !clone.has_user_namespace() {
+        compiler.child_at(pointer, ChildOp::Namespace(Op::TimeOffsets(offsets)));
+        return;
+    }
+    compiler.child(ChildOp::Send(Message::TimeApart));
+    compiler.parent(ParentOp::Receive(Message::TimeApart));
+    compiler.parent_at(pointer, ParentOp::TimeOffsets(offsets));
+    compiler.parent(ParentOp::Send(Message::Timed));
+    compiler.child(ChildOp::Receive(Message::Timed));
 }
 
 /// Who init is while it sets things up in a user namespace: root, or the

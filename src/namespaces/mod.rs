@@ -13,7 +13,7 @@ mod subordinate;
 
 pub use apply::{
     Visit, enter_network, has_own, is_own, make_undumpable, own_map, user_namespace_for,
-    write_id_maps,
+    write_id_maps, write_time_offsets,
 };
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
 pub use id_map::{
@@ -23,7 +23,8 @@ pub use id_map::{
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
 pub use plan::{
-    CloneSet, Interface, Join, Kind, Op, TimeOffset, names, needs_root, plan_clone, plan_interfaces,
+    CloneSet, Interface, Join, Kind, Op, TimeOffset, names, needs_root, offset_list, plan_clone,
+    plan_interfaces,
 };
 pub use refused::clone_refused;
 pub use subordinate::{Account, Helper, IdKind, maps_any};

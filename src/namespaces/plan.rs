@@ -266,7 +266,8 @@ pub fn names(kinds: &[Kind]) -> String {
     names.join(", ")
 }
 
-fn offset_list(offsets: &[TimeOffset]) -> String {
+/// As a plan shows them.
+pub fn offset_list(offsets: &[TimeOffset]) -> String {
     let clocks: Vec<_> = offsets
         .iter()
         .map(|offset| format!("{} {}.{:09}", offset.clock, offset.secs, offset.nanosecs))
@@ -321,7 +322,7 @@ pub fn plan_clone(linux: &Linux, compiler: &mut Compiler) -> CloneSet {
         new: new.contains(&Kind::User),
         joined: joins.iter().any(|join| join.kind == Kind::User),
     };
-    let offsets = plan_time_offsets(linux.time_offsets().as_ref(), &seen, compiler);
+    let offsets = plan_time_offsets(linux.time_offsets().as_ref(), &new, compiler);
     CloneSet { time_offsets: offsets, ..distribute(new, joins, user, compiler.host) }
 }
 
@@ -390,15 +391,15 @@ fn distribute(new: Vec<Kind>, joins: Vec<Join>, user: UserNamespace, host: &Host
 
 fn plan_time_offsets(
     offsets: Option<&std::collections::HashMap<String, LinuxTimeOffset>>,
-    listed: &[Kind],
+    new: &[Kind],
     compiler: &mut Compiler,
 ) -> Vec<TimeOffset> {
     let sorted: BTreeMap<_, _> = offsets.into_iter().flatten().collect();
-    if !sorted.is_empty() && !listed.contains(&Kind::Time) {
+    if !sorted.is_empty() && !new.contains(&Kind::Time) {
         compiler.fault(
-            Error::new("timeOffsets need a time namespace")
+            Error::new("timeOffsets need a new time namespace")
                 .at("/linux/timeOffsets")
-                .hint("add {\"type\": \"time\"} to linux.namespaces"),
+                .hint("add {\"type\": \"time\"}, without a path, to linux.namespaces"),
         );
     }
     let mut planned = Vec::new();

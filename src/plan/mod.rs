@@ -166,6 +166,8 @@ pub enum ParentOp {
     Attach(systemd::Unit),
     /// Write uid_map and gid_map of the child's user namespace.
     MapIds(namespaces::Mapping),
+    /// Set the clocks of the time namespace that init has made.
+    TimeOffsets(Vec<namespaces::TimeOffset>),
     /// Write init's oom_score_adj, -1000 to 1000 (proc(5)).
     OomScoreAdj(i32),
     /// Set init's resource limits (prlimit(2)).

@@ -124,6 +124,9 @@ impl fmt::Display for ParentOp {
             ParentOp::EnterCgroup => f.write_str("move init into its cgroup"),
             ParentOp::Attach(unit) => write!(f, "have systemd move it into {}", unit.name),
             ParentOp::MapIds(mapping) => mapping.fmt(f),
+            ParentOp::TimeOffsets(offsets) => {
+                write!(f, "time offsets {}", crate::namespaces::offset_list(offsets))
+            }
             ParentOp::OomScoreAdj(value) => write!(f, "oom_score_adj {value}"),
             ParentOp::Rlimits(limits) => {
                 write!(f, "rlimits {}", crate::process::rlimit_list(limits))

@@ -10,6 +10,7 @@ use crate::notify;
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use oci_spec::runtime as oci;
 use rustix::thread::CapabilitySet;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Execution domains of personality(2).
@@ -115,7 +116,20 @@ fn plan_env(process: &config::Process, compiler: &mut Compiler) -> Vec<String> {
             );
         }
     }
-    env
+    last_of_each(&env)
+}
+
+/// Of variables with one name the last is left: in which order they are looked
+/// through differs from one program to the next.
+fn last_of_each(env: &[String]) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let named = env.iter().rev().map(|variable| (variable.split('=').next(), variable));
+    let mut kept: Vec<String> = named
+        .filter(|(name, _)| names.insert(*name))
+        .map(|(_, variable)| variable.clone())
+        .collect();
+    kept.reverse();
+    kept
 }
 
 /// What systemd's sd_notify(3) and sd_listen_fds(3) look for.

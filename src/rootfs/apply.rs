@@ -7,7 +7,7 @@ use super::path::{Root, retire};
 use super::plan::{Op, RootSource};
 use crate::error::{Context, Error, Result};
 use crate::sys::{self, MountAttributes};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -56,8 +56,8 @@ impl Op {
                     .os(|| format!("cannot isolate {}", path.display()))?;
                 Ok(Prepared { tree: Some(tree), is_directory: true, ..Default::default() })
             }
-            Op::AttachRoot(RootSource::Overlay { lower, upper: Some(upper), .. }) => {
-                overlay::create_upper(upper, lower)?;
+            Op::AttachRoot(RootSource::Overlay(asked)) => {
+                overlay::create_upper(asked)?;
                 Ok(Prepared::default())
             }
             _ => Ok(Prepared::default()),
@@ -71,9 +71,7 @@ impl Op {
             Op::AttachRoot(source) => {
                 let tree = match (source, prepared.tree.take()) {
                     (RootSource::Directory(_), Some(tree)) => tree,
-                    (RootSource::Overlay { lower, upper, user_xattr }, _) => {
-                        overlay::make(lower, upper.as_ref(), *user_xattr)?
-                    }
+                    (RootSource::Overlay(asked), _) => overlay::make(asked)?,
                     (RootSource::Directory(path), None) => {
                         return Err(Error::new(format!("{} was not opened", path.display())));
                     }
@@ -215,6 +213,10 @@ fn host_null() -> Result<OwnedFd> {
 
 /// Makes a path read-only, and everything mounted below it.
 fn readonly_path(root: &Root, path: &Path) -> Result<()> {
+    if path == Path::new("/") {
+        // Nothing can be put over the root that a process has already.
+        return make_readonly(root.as_fd(), true);
+    }
     let Some(target) = root.lookup(path)? else {
         return Ok(());
     };
@@ -233,9 +235,11 @@ fn make_readonly(mount: BorrowedFd, recursive: bool) -> Result<()> {
     sys::mount_setattr(mount, c"", recursive, &readonly).os(|| "cannot make it read-only")
 }
 
-/// Exchanges the host's root for the container's, and unmounts the host's:
-/// the new root and the old one are both "." for a moment (pivot_root(2)).
+/// Exchanges the host's root for the container's, and unmounts the host's, with
+/// whatever covers it: after pivot_root(2) they are on top of the new root, and
+/// unmounting "." takes the topmost.
 fn pivot(root: &Root) -> Result<()> {
+    let host = mount_id("/");
     rustix::process::fchdir(root).os(|| "cannot enter the root")?;
     rustix::process::pivot_root(".", ".").map_err(|errno| {
         let error = Error::os("cannot pivot into the root", errno);
@@ -246,7 +250,21 @@ fn pivot(root: &Root) -> Result<()> {
             _ => error,
         }
     })?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).os(|| "cannot detach the host's root")
+    loop {
+        let topmost = mount_id("..");
+        rustix::mount::unmount(".", UnmountFlags::DETACH).os(|| "cannot detach the host's root")?;
+        if topmost == host {
+            return Ok(());
+        }
+    }
+}
+
+/// Identifies the mount that a path leads to; not where statx(2) is denied, as
+/// some sandboxes do.
+fn mount_id(path: &str) -> Option<u64> {
+    rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+        .map(|stat| stat.stx_mnt_id)
+        .ok()
 }
 
 fn enter_by_chroot(root: &Root) -> Result<()> {

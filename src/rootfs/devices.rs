@@ -126,10 +126,12 @@ fn plan_device(
             return None;
         }
     };
-    let mut number = |value: i64, field: &str| {
-        u32::try_from(value).unwrap_or_else(|_| {
+    let mut number = |value: i64, field: &str, bits: u32| {
+        let number = u32::try_from(value).ok().filter(|number| number >> bits == 0);
+        number.unwrap_or_else(|| {
+            let largest = (1 << bits) - 1;
             compiler.fault(
-                Error::new(format!("device number {value} is out of range"))
+                Error::new(format!("device number {value} is out of range: 0 to {largest}"))
                     .at(format!("{pointer}/{field}")),
             );
             0
@@ -137,7 +139,8 @@ fn plan_device(
     };
     let (major, minor) = match kind {
         'p' => (0, 0),
-        _ => (number(device.major(), "major"), number(device.minor(), "minor")),
+        // As many bits as the kernel keeps; the rest would make it another device.
+        _ => (number(device.major(), "major", 12), number(device.minor(), "minor", 20)),
     };
     for (id, field) in [(device.uid(), "uid"), (device.gid(), "gid")] {
         // To the kernel it means "leave unchanged".

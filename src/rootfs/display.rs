@@ -1,6 +1,6 @@
 //! Plans for people to read.
 
-use super::plan::{Op, RootSource};
+use super::plan::{Op, Overlay, RootSource};
 use super::plan_mount::{Mount, MountKind};
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl fmt::Display for RootSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RootSource::Directory(path) => write!(f, "{}", path.display()),
-            RootSource::Overlay { lower, upper, .. } => {
+            RootSource::Overlay(Overlay { lower, upper, .. }) => {
                 let lower: Vec<_> =
                     lower.iter().map(|layer| layer.path.display().to_string()).collect();
                 write!(f, "{} under ", lower.join(":"))?;

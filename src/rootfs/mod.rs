@@ -20,7 +20,7 @@ pub use mountinfo::Mounted;
 pub use options::names as mount_options;
 pub use path::{Root, is_on};
 pub use plan::{
-    OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION, Op, OverlayRequest, RootSource, Tree, plan_entry,
-    plan_tree,
+    OVERLAY_ANNOTATION, OVERLAY_LOWER_ANNOTATION, Op, Overlay, OverlayRequest, RootSource, Tree,
+    plan_entry, plan_tree,
 };
 pub use plan_mount::{Mount, MountKind};

@@ -225,7 +225,16 @@ impl Mount {
                 Ok(existing)
             }
             // Nothing can be made in a procfs.
-            None if directory => root.make_directory(&self.destination),
+            None if directory => {
+                let made = root.make_directory(&self.destination)?;
+                if self.wants_mode_of_target() {
+                    // As the kernel makes a tmpfs, now and when the directory is found again.
+                    let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                    rustix::fs::chmod(path, Mode::from_raw_mode(0o1777))
+                        .os(|| format!("cannot set the mode of {}", self.destination.display()))?;
+                }
+                Ok(made)
+            }
             None => root.make_file(&self.destination),
         }
     }

@@ -265,6 +265,10 @@ impl Parsed {
             Some(("idmap" | "ridmap", maps)) => {
                 self.idmap = Some((option.starts_with('r'), Some(maps.to_owned())));
             }
+            // mount(8) takes several as one, unless the comma belongs to a value.
+            _ if option.contains(',') && !option.contains(['"', '\\']) => {
+                option.split(',').for_each(|one| self.apply_parameter(one));
+            }
             Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
             None if option.is_empty() => {}
             None => self.data.push((option.to_owned(), None)),
@@ -350,6 +354,8 @@ mod tests {
         let expected =
             [("size".to_owned(), Some("64k".to_owned())), ("nr_inodes".to_owned(), None)];
         assert_eq!(parsed.data, expected);
+        assert_eq!(parse(&["size=64k,nr_inodes"]).data, expected);
+        assert_eq!(parse(&["context=\"a,b\""]).data.len(), 1);
     }
 
     #[test]

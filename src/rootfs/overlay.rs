@@ -1,11 +1,11 @@
 //! A root made by overlayfs: read-only layers below, changes on top.
 
 use super::mount::{configure, with_log};
-use super::plan::Layer;
+use super::plan::{Layer, Overlay};
 use crate::error::{Context, Error, Result};
-use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
+use rustix::fs::{CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -16,17 +16,26 @@ const WORK: &str = "work";
 /// Creates what overlayfs wants in the directory for changes, and that
 /// directory itself, but none above it: a slip of the pen is no wish. The root
 /// of the overlay is the upper directory, so a new one looks like the layer
-/// below it, which is the first of `lower`.
-pub fn create_upper(changes: &Layer, lower: &[Layer]) -> Result<()> {
+/// below it, which is the first of them. Root of a user namespace has to be able
+/// to write to both.
+pub fn create_upper(asked: &Overlay) -> Result<()> {
+    let Some(changes) = &asked.upper else { return Ok(()) };
     create_directory(&changes.path).map_err(|error| changes.blame(error))?;
     let upper = changes.path.join(UPPER);
     let is_new = !upper.exists();
     for path in [&upper, &changes.path.join(WORK)] {
         create_directory(path).map_err(|error| changes.blame(error))?;
     }
-    if let (true, Some(below)) = (is_new, lower.first()) {
-        let upper = std::fs::File::open(upper).os(|| "cannot open the upper directory")?;
-        take_after(&upper, &open_layer(below)?)?;
+    if let (true, Some(below)) = (is_new, asked.lower.first()) {
+        let directory = std::fs::File::open(&upper).os(|| "cannot open the upper directory")?;
+        take_after(&directory, &open_layer(below)?)?;
+    }
+    if let Some((uid, gid)) = asked.owner {
+        let own = |path: &Path| std::os::unix::fs::chown(path, Some(uid), Some(gid));
+        let new_upper = if is_new { own(&upper) } else { Ok(()) };
+        new_upper
+            .and_then(|()| own(&changes.path.join(WORK)))
+            .os(|| format!("cannot give {} to root of the container", changes.path.display()))?;
     }
     Ok(())
 }
@@ -54,16 +63,16 @@ fn take_after(directory: impl AsFd, model: impl AsFd) -> Result<()> {
     rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777)).os(message)
 }
 
-/// Makes the overlay; `lower` is topmost first. Returns the detached mount.
-pub fn make(lower: &[Layer], upper: Option<&Layer>, user_xattr: bool) -> Result<OwnedFd> {
-    let changes = match (upper, lower.first()) {
+/// Makes the overlay. Returns the detached mount.
+pub fn make(asked: &Overlay) -> Result<OwnedFd> {
+    let changes = match (&asked.upper, asked.lower.first()) {
         (Some(directory), _) => open_layer(directory)?,
         (None, Some(lower)) => tmpfs(lower)?,
         (None, None) => return Err(Error::new("an overlay needs a lower directory")),
     };
     let upper = open_directory(&changes, Path::new(UPPER))?;
     let work = open_directory(&changes, Path::new(WORK))?;
-    let layers: Vec<OwnedFd> = lower.iter().map(open_layer).collect::<Result<_>>()?;
+    let layers: Vec<OwnedFd> = asked.lower.iter().map(open_layer).collect::<Result<_>>()?;
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
             Error::os("cannot mount overlay", errno)
@@ -72,13 +81,27 @@ pub fn make(lower: &[Layer], upper: Option<&Layer>, user_xattr: bool) -> Result<
     set_layers(&context, &layers)?;
     configure(&context, "upperdir", Some(&by_descriptor(&upper)))?;
     configure(&context, "workdir", Some(&by_descriptor(&work)))?;
-    if user_xattr {
+    if asked.user_xattr {
         configure(&context, "userxattr", None)?;
     }
     rustix::mount::fsconfig_create(&context)
         .map_err(|errno| with_log(&context, "cannot mount overlay".to_owned(), errno))?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-        .map_err(|errno| with_log(&context, "cannot make the overlay mount".to_owned(), errno))
+    let overlay =
+        rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+            .map_err(|errno| {
+                with_log(&context, "cannot make the overlay mount".to_owned(), errno)
+            })?;
+    if asked.upper.is_none() {
+        // The overlay keeps it alive.
+        rustix::mount::unmount(by_descriptor(&changes), UnmountFlags::DETACH)
+            .os(|| "cannot detach the tmpfs for changes")?;
+    }
+    let stat = rustix::fs::fstatvfs(&overlay).os(|| "cannot examine the overlay")?;
+    if stat.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(Error::new("the overlay takes no changes: overlayfs cannot write to its directories")
+            .hint("the kernel's log says why; can root of the container write to the directory for changes?"));
+    }
+    Ok(overlay)
 }
 
 /// Gives the layers one by one, or in one list to kernels before 6.5.
@@ -115,9 +138,8 @@ fn open_directory(at: impl AsFd, path: &Path) -> Result<OwnedFd> {
         .os(|| format!("cannot open overlay directory {}", path.display()))
 }
 
-/// A tmpfs for changes. Attached where the root will cover it, because
-/// overlayfs before 6.15 does not take layers from detached mounts; it goes
-/// with the host's root in the pivot, and the overlay keeps it alive.
+/// A tmpfs for changes, attached on "/" for as long as the overlay is made:
+/// overlayfs before 6.15 does not take layers from detached mounts.
 fn tmpfs(lower: &Layer) -> Result<OwnedFd> {
     let message = || "cannot make a tmpfs for changes";
     let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).os(message)?;

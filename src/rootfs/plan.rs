@@ -6,7 +6,8 @@ use super::plan_mount::{Mount, MountKind, depends_on_network, notify_mount, plan
 use crate::cgroups::Placement;
 use crate::config::Spec;
 use crate::error::Error;
-use crate::namespaces::{self, CloneSet, Kind};
+use crate::host::Maker;
+use crate::namespaces::{self, CloneSet, IdMapping, Kind};
 use crate::plan::{ChildOp, Compiler};
 use oci_spec::runtime::Linux;
 use serde::Serialize;
@@ -18,16 +19,24 @@ use std::path::{Component, Path, PathBuf};
 pub enum RootSource {
     /// The bundle's directory with everything mounted below it.
     Directory(PathBuf),
-    /// An overlay: lower directories, topmost first, and a place for changes.
-    Overlay {
-        /// Never written to.
-        lower: Vec<Layer>,
-        /// `None` is a tmpfs that dies with the container.
-        upper: Option<Layer>,
-        /// Keep overlayfs's marks in `user.` attributes, which the root of a
-        /// user namespace may write.
-        user_xattr: bool,
-    },
+    /// Directories on top of each other.
+    Overlay(Overlay),
+}
+
+/// An overlay: lower directories and a place for changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overlay {
+    /// Never written to; topmost first.
+    pub lower: Vec<Layer>,
+    /// `None` is a tmpfs that dies with the container.
+    pub upper: Option<Layer>,
+    /// Keep overlayfs's marks in `user.` attributes, which the root of a
+    /// user namespace may write.
+    pub user_xattr: bool,
+    /// Who is root in a user namespace of the container's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(u32, u32)>,
 }
 
 /// A directory of an overlay.
@@ -54,8 +63,8 @@ impl RootSource {
     pub fn place(&self) -> &Path {
         match self {
             RootSource::Directory(path) => path,
-            RootSource::Overlay { lower, .. } => {
-                lower.last().map_or(Path::new("/"), |layer| &layer.path)
+            RootSource::Overlay(overlay) => {
+                overlay.lower.last().map_or(Path::new("/"), |layer| &layer.path)
             }
         }
     }
@@ -110,7 +119,8 @@ pub enum Op {
 
 /// What of the tree is left to do once the runtime's hooks have seen it.
 pub struct Tree {
-    readonly_dev: bool,
+    /// Mounts that are to be read-only, but filled before.
+    filled: Vec<PathBuf>,
     readonly_root: bool,
     masked: Vec<PathBuf>,
     readonly: Vec<PathBuf>,
@@ -131,7 +141,7 @@ pub fn plan_tree(
     let readonly = plan_paths(linux.readonly_paths().as_ref(), "/linux/readonlyPaths", compiler);
     let propagation = plan_propagation(linux, compiler);
     let mut tree = Tree {
-        readonly_dev: false,
+        filled: Vec::new(),
         readonly_root: spec.root.as_ref().is_some_and(|root| root.readonly().unwrap_or(false)),
         masked,
         readonly,
@@ -149,7 +159,7 @@ pub fn plan_tree(
         }
         match &root {
             // Each of its directories knows its own place.
-            RootSource::Overlay { .. } => compiler.child(ChildOp::Rootfs(Op::AttachRoot(root))),
+            RootSource::Overlay(_) => compiler.child(ChildOp::Rootfs(Op::AttachRoot(root))),
             RootSource::Directory(_) => {
                 compiler.child_at("/root/path", ChildOp::Rootfs(Op::AttachRoot(root)));
             }
@@ -190,16 +200,35 @@ fn plan_mounts(
         let Some(mut planned) = plan_mount(mount, &pointer, linux, clone, cgroup, compiler) else {
             continue;
         };
-        if planned.destination == Path::new("/dev") {
+        let is_dev = planned.destination == Path::new("/dev");
+        if is_dev {
             own_dev = !matches!(planned.kind, MountKind::Bind { .. });
-            if own_dev && planned.attributes.set & libc::MOUNT_ATTR_RDONLY != 0 {
-                planned.attributes.set &= !libc::MOUNT_ATTR_RDONLY;
-                tree.readonly_dev = true;
-            }
+        }
+        let is_readonly = planned.attributes.set & libc::MOUNT_ATTR_RDONLY != 0;
+        if is_readonly && ((is_dev && own_dev) || is_filled(&planned, index, spec)) {
+            planned.be_writable_at_first();
+            tree.filled.push(planned.destination.clone());
         }
         mounts.push((pointer, planned));
     }
     (mounts, own_dev)
+}
+
+/// Whether later mounts need mount points in a new tmpfs. One that is itself
+/// mounted on again is theirs to decide.
+fn is_filled(mount: &Mount, index: usize, spec: &Spec) -> bool {
+    if !matches!(&mount.kind, MountKind::New { filesystem, .. } if filesystem == "tmpfs") {
+        return false;
+    }
+    let later =
+        spec.mounts.iter().flatten().skip(index + 1).map(|later| clean(later.destination()));
+    let (mut has_below, mut has_same) = (false, false);
+    for destination in later.filter(|destination| destination.starts_with(&mount.destination)) {
+        let is_same = destination == mount.destination;
+        has_same |= is_same;
+        has_below |= !is_same;
+    }
+    has_below && !has_same
 }
 
 /// What hako puts into /dev.
@@ -269,8 +298,8 @@ fn place_mounts(
 
 /// From the finished tree into it.
 pub fn plan_entry(tree: &Tree, compiler: &mut Compiler) {
-    if tree.readonly_dev {
-        compiler.child(ChildOp::Rootfs(Op::ReadonlyMount("/dev".into())));
+    for mount in &tree.filled {
+        compiler.child(ChildOp::Rootfs(Op::ReadonlyMount(mount.clone())));
     }
     for (index, path) in tree.readonly.iter().enumerate() {
         compiler.child_at(
@@ -341,7 +370,16 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
         lower.extend(paths.map(|path| layer(Path::new(path), &place)));
     }
     lower.push(layer(&path, "/root/path"));
-    RootSource::Overlay { lower, upper, user_xattr: compiler.in_user_namespace() }
+    // An ordinary user's directories are root's in the container already.
+    let is_root = compiler.host.maker() != Maker::User;
+    let root_of = |map: &[IdMapping]| namespaces::to_host(map, 0).filter(|_| is_root);
+    let maps = &compiler.maps;
+    RootSource::Overlay(Overlay {
+        lower,
+        upper,
+        user_xattr: compiler.in_user_namespace(),
+        owner: root_of(&maps.uids).zip(root_of(&maps.gids)),
+    })
 }
 
 /// `rootfsPropagation`, as `MS_*` and whether recursive.
@@ -382,7 +420,7 @@ fn plan_paths(paths: Option<&Vec<String>>, pointer: &str, compiler: &mut Compile
 fn refuse_root_changes(tree: &Tree, root: &RootSource, propagation: bool, compiler: &mut Compiler) {
     let wants = [
         (tree.readonly_root, "a read-only root", "/root/readonly"),
-        (matches!(root, RootSource::Overlay { .. }), "an overlay", "/root"),
+        (matches!(root, RootSource::Overlay(_)), "an overlay", "/root"),
         (propagation, "rootfsPropagation", "/linux/rootfsPropagation"),
     ];
     refuse_mounts(&wants, compiler);

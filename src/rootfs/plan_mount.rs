@@ -35,6 +35,16 @@ pub struct Mount {
     pub destination_nofollow: bool,
 }
 
+impl Mount {
+    /// It becomes read-only when it is filled.
+    pub fn be_writable_at_first(&mut self) {
+        self.attributes.set &= !libc::MOUNT_ATTR_RDONLY;
+        if let MountKind::New { superblock, .. } = &mut self.kind {
+            superblock.retain(|flag| flag != "ro");
+        }
+    }
+}
+
 /// An idmapped mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Idmap {

@@ -22,7 +22,8 @@ pub use architecture::native;
 pub use compile::compile;
 pub use filter::{Filter, NAME as FILTER};
 pub use plan::{
-    Action, Condition, Flags, Op, Operator, Profile, Rule, Setup, plan, plan_strictness,
+    Action, Condition, FAIL_UNKNOWN, Flags, Op, Operator, Profile, Rule, Setup, plan,
+    plan_strictness,
 };
 pub use program::Program;
 pub use vocabulary::{ACTIONS, FLAGS, OPERATORS, architectures};

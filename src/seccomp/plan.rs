@@ -119,7 +119,7 @@ pub enum Op {
 }
 
 /// Annotation with which a profile that names unknown calls is a fault.
-const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
+pub const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 /// Highest error number that a system call can return (`MAX_ERRNO`).
 const HIGHEST_ERRNO: u32 = 4095;

@@ -1,6 +1,6 @@
 //! The runtime's walk down its list, while init walks down the other.
 
-use super::{Place, Spawned};
+use super::{Place, Spawned, pid_file};
 use crate::cgroups::CgroupDir;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
@@ -115,6 +115,7 @@ impl Parent<'_> {
             ParentOp::Send(message) => self.spawned.send(*message, None),
             ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
+            ParentOp::TimeOffsets(offsets) => namespaces::write_time_offsets(Some(pid), offsets),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
                 &PathBuf::from(format!("/proc/{pid}/oom_score_adj")),
                 *value,
@@ -145,7 +146,7 @@ impl Parent<'_> {
                 if let Some(socket) = self.pidfd_socket {
                     socket.send(self.spawned.pidfd.as_fd(), "pidfd")?;
                 }
-                self.pid_file.map_or(Ok(()), |path| write_pid_file(path, pid))
+                self.pid_file.map_or(Ok(()), |path| pid_file::write(path, pid))
             }
             ParentOp::ReceiveTerminal => self.receive_terminal(served),
             ParentOp::MakeScope(_)
@@ -157,18 +158,4 @@ impl Parent<'_> {
             | ParentOp::OwnCgroup(_) => self.place.apply(&step.op, pid).unwrap_or(Ok(())),
         }
     }
-}
-
-/// Written beside and renamed: whoever waits for the file never sees half a number.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let message = || format!("cannot write pid file {}", path.display());
-    let mut name = std::ffi::OsString::from(".");
-    name.push(
-        path.file_name().ok_or_else(|| Error::new(format!("{}: not a file name", message())))?,
-    );
-    let temporary = path.with_file_name(name);
-    std::fs::write(&temporary, pid.to_string()).os(message)?;
-    std::fs::rename(&temporary, path).os(message).inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
 }

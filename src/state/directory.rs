@@ -21,11 +21,19 @@ const CGROUP: &str = "cgroup";
 /// A link that names the unit, if systemd makes the cgroup.
 const UNIT: &str = "unit";
 /// All that hako puts into a container's directory.
-const OWN: [&str; 7] =
-    [FILE, TEMPORARY, CGROUP, UNIT, gate::NAME, seccomp::FILTER, notify::DIRECTORY];
+const OWN: [&str; 8] = [
+    FILE,
+    TEMPORARY,
+    CGROUP,
+    UNIT,
+    gate::NAME,
+    gate::UNFINISHED,
+    seccomp::FILTER,
+    notify::DIRECTORY,
+];
 /// Files that not every container has: a filter, a unit, a gate that nobody went through, a record
 /// half written.
-const SOMETIMES: [&str; 4] = [seccomp::FILTER, UNIT, gate::NAME, TEMPORARY];
+const SOMETIMES: [&str; 5] = [seccomp::FILTER, UNIT, gate::NAME, gate::UNFINISHED, TEMPORARY];
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 
@@ -178,8 +186,17 @@ impl StateDir {
             Some(_) if record.cgroup.is_frozen() => Status::Paused,
             // A `start` that was killed leaves the gate of a program that runs.
             Some(stat) if stat::has_never_executed(&stat) && self.has_gate() => Status::Created,
+            Some(stat) if stat::has_never_executed(&stat) && self.has(gate::UNFINISHED) => {
+                Status::Creating
+            }
             Some(_) => Status::Running,
         }
+    }
+
+    /// The container has been created: `start` may come.
+    pub fn finish_gate(&self) -> Result<()> {
+        rustix::fs::renameat(&self.fd, gate::UNFINISHED, &self.fd, gate::NAME)
+            .os(|| "cannot finish the start gate")
     }
 
     /// Whether init still waits for `start`.
@@ -219,7 +236,7 @@ impl StateDir {
             Some(name) => Err(Error::new(format!(
                 "{shown} is no container's directory: {name:?} in it is not hako's"
             ))
-            .hint("is --root the right one? Nothing has been removed")),
+            .hint("is --root the right one?")),
         }
     }
 
@@ -263,7 +280,8 @@ fn make_root(root: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        // Sticky: what is not may be cleaned away in a user's runtime directory.
+        .mode(0o1700)
         .create(root)
         .os(|| format!("cannot make state directory {}", root.display()))
 }

@@ -96,7 +96,7 @@ fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
 pub fn take_inherited(count: u32, own: Option<BorrowedFd>) -> Option<Vec<OwnedFd>> {
     // SAFETY: takes integers only and changes nothing.
     let is_open = |fd: RawFd| unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 };
-    let range = 3..3 + count as RawFd;
+    let range = 3..RawFd::try_from(count).ok()?.checked_add(3)?;
     let is_own = own.is_some_and(|own| range.contains(&own.as_raw_fd()));
     if is_own || !range.clone().all(is_open) {
         return None;

@@ -162,7 +162,7 @@ fn resolve_one(hook: &SpecHook, pointer: &str, fault: &mut impl FnMut(Error)) ->
         let valid = u32::try_from(seconds).ok().filter(|seconds| *seconds > 0);
         if valid.is_none() {
             blame(
-                format!("hook timeout {seconds} is not a number of seconds greater than 0"),
+                format!("hook timeout {seconds} is not a number of seconds from 1 to {}", u32::MAX),
                 "timeout",
             );
         }

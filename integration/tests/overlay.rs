@@ -240,4 +240,7 @@ fn impossible_overlays_are_refused() {
         let command = hako.on_bundle(&["run"], &bundle).args(*options);
         hako.finish(command, &bundle).fails(named);
     });
+    let mut bundle = bundle_with_a_file(&hako);
+    bundle.set("/annotations", json!({ "org.hako.overlay.lower": dir }));
+    hako.refuses(&bundle, "/annotations/org.hako.overlay.lower");
 }

@@ -241,6 +241,9 @@ fn impossible_ids_are_refused() {
     let mut bundle = hako.bundle();
     bundle.set("/process/user/additionalGids", json!([5, 4_294_967_295_u64]));
     hako.refuses(&bundle, "/process/user/additionalGids");
+    // NGROUPS_MAX and one more.
+    bundle.set("/process/user/additionalGids", vec![5; 65537]);
+    hako.refuses(&bundle, "/process/user/additionalGids");
 }
 
 #[test]

@@ -17,6 +17,9 @@ use std::path::PathBuf;
 const PER_LINUX: u64 = 0x0000;
 const PER_LINUX32: u64 = 0x0008;
 
+/// `NGROUPS_MAX`
+const MOST_GROUPS: usize = 65536;
+
 /// Annotation that keeps the caller's supplementary groups.
 pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
@@ -172,6 +175,10 @@ fn plan_user(user: &oci::User, keep_groups: bool, compiler: &mut Compiler) -> Us
     refuse(user.gid(), "/process/user/gid".into());
     for (index, gid) in gids.iter().enumerate() {
         refuse(*gid, format!("/process/user/additionalGids/{index}"));
+    }
+    if gids.len() > MOST_GROUPS {
+        let message = format!("{} groups: the kernel takes {MOST_GROUPS} at most", gids.len());
+        compiler.fault(Error::new(message).at("/process/user/additionalGids"));
     }
     let umask = user.umask().unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {

@@ -353,7 +353,15 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
     }
     let layer = |path: &Path, place: &str| Layer { path: bundle.join(path), place: place.into() };
     let (upper, mut lower) = match (&compiler.options.overlay, annotation(OVERLAY_ANNOTATION)) {
-        (None, None) => return RootSource::Directory(path),
+        (None, None) => {
+            if annotation(OVERLAY_LOWER_ANNOTATION).is_some() {
+                compiler.fault(
+                    Error::new(format!("further layers need the annotation {OVERLAY_ANNOTATION}"))
+                        .at(format!("/annotations/{OVERLAY_LOWER_ANNOTATION}")),
+                );
+            }
+            return RootSource::Directory(path);
+        }
         (Some(request), _) => (
             request.directory.as_ref().map(|directory| layer(directory, "--overlay")),
             request.lower.iter().map(|lower| layer(lower, "--overlay-lower")).collect(),

@@ -7,6 +7,7 @@ use crate::process::explain;
 use crate::sys;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use oci_spec::runtime::{Hook as SpecHook, Hooks as SpecHooks};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
@@ -178,13 +179,26 @@ fn resolve_one(hook: &SpecHook, pointer: &str, fault: &mut impl FnMut(Error)) ->
 /// # Errors
 /// `error running createRuntime hook #0: PATH: exit status 3 after 12 ms, stderr: "…"`
 pub fn run(hooks: &Hooks, kind: Kind, state_json: &[u8], directory: &Path) -> Result<()> {
-    outcomes(hooks, kind, state_json, directory).collect()
+    let signals = match hooks.of(kind) {
+        [] => None,
+        _ => ending_signals(),
+    };
+    outcomes(hooks, kind, state_json, directory, signals.as_ref()).collect()
+}
+
+/// Those that ask hako to end. They are seen here where they are blocked, as by
+/// `run`, and left for whoever waits for them.
+fn ending_signals() -> Option<SignalFd> {
+    let mut set = SigSet::empty();
+    set.add(nix::sys::signal::Signal::SIGINT);
+    set.add(nix::sys::signal::Signal::SIGTERM);
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()
 }
 
 /// Runs all hooks of one kind, whichever of them fail, and returns the failures:
 /// of a `poststop` hook they are no more than warnings.
 pub fn run_all_warn(hooks: &Hooks, kind: Kind, state_json: &[u8], directory: &Path) -> Vec<Error> {
-    outcomes(hooks, kind, state_json, directory).filter_map(Result::err).collect()
+    outcomes(hooks, kind, state_json, directory, None).filter_map(Result::err).collect()
 }
 
 /// Runs one hook for each item that is asked for.
@@ -193,10 +207,11 @@ fn outcomes(
     kind: Kind,
     state_json: &[u8],
     directory: &Path,
+    signals: Option<&SignalFd>,
 ) -> impl Iterator<Item = Result<()>> {
     let list = hooks.of(kind).iter().enumerate();
     list.map(move |(index, hook)| {
-        run_one(hook, state_json, directory).map_err(|error| {
+        run_one(hook, state_json, directory, signals).map_err(|error| {
             error
                 .at(format!("/hooks/{kind}/{index}"))
                 .within(format!("error running {kind} hook #{index}"))
@@ -204,7 +219,12 @@ fn outcomes(
     })
 }
 
-fn run_one(hook: &Hook, state_json: &[u8], directory: &Path) -> Result<()> {
+fn run_one(
+    hook: &Hook,
+    state_json: &[u8],
+    directory: &Path,
+    signals: Option<&SignalFd>,
+) -> Result<()> {
     let path = hook.path.display();
     let input = state_file(state_json).os(|| format!("{path}: cannot store the state"))?;
     let (reader, writer) =
@@ -215,7 +235,7 @@ fn run_one(hook: &Hook, state_json: &[u8], directory: &Path) -> Result<()> {
     let started = Instant::now();
     let pid = spawn(hook, directory, [input.as_fd(), output, writer.as_fd()])?;
     drop((input, null, writer));
-    Running::new(pid, reader)
+    Running::new(pid, reader, signals)
         .and_then(|mut running| {
             let end = running.wait(started, hook.timeout)?;
             Ok(running.judge(end, started.elapsed(), hook))
@@ -293,7 +313,7 @@ fn spawn(hook: &Hook, directory: &Path, stdio: [BorrowedFd; 3]) -> Result<Pid> {
 }
 
 /// A hook on its way.
-struct Running {
+struct Running<'a> {
     pid: Pid,
     pidfd: OwnedFd,
     /// Its standard error, until that ends.
@@ -302,21 +322,39 @@ struct Running {
     tail: Vec<u8>,
     /// Whether that is not all.
     cut: bool,
+    /// Ask hako to end, and so the hook.
+    signals: Option<&'a SignalFd>,
 }
 
 /// How a hook ended.
 enum End {
     Itself(WaitIdStatus),
     TimedOut(u32),
+    Interrupted,
 }
 
-impl Running {
-    fn new(pid: Pid, reader: OwnedFd) -> Result<Self, Errno> {
+/// What a hook is waited for until.
+#[derive(PartialEq, Eq)]
+enum Event {
+    Ended,
+    Interrupted,
+    Other,
+}
+
+impl<'a> Running<'a> {
+    fn new(pid: Pid, reader: OwnedFd, signals: Option<&'a SignalFd>) -> Result<Self, Errno> {
         let opened = rustix::process::pidfd_open(pid, PidfdFlags::empty());
         if opened.is_err() {
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
-        Ok(Self { pid, pidfd: opened?, reader: Some(reader), tail: Vec::new(), cut: false })
+        Ok(Self {
+            pid,
+            pidfd: opened?,
+            reader: Some(reader),
+            tail: Vec::new(),
+            cut: false,
+            signals,
+        })
     }
 
     /// Waits for the hook, not for what it left running, and reads what it
@@ -330,23 +368,36 @@ impl Running {
                 self.reap()?;
                 return Ok(End::TimedOut(timeout.unwrap_or(0)));
             }
-            let ended = self.poll(left)?;
+            let event = self.poll(left)?;
             self.read();
-            if ended {
-                return self.reap().map(End::Itself);
+            match event {
+                Event::Ended => return self.reap().map(End::Itself),
+                Event::Interrupted => {
+                    self.kill();
+                    self.reap()?;
+                    return Ok(End::Interrupted);
+                }
+                Event::Other => {}
             }
         }
     }
 
-    /// Waits until something happens, and returns whether the hook has ended.
-    fn poll(&self, left: Option<Duration>) -> Result<bool, Errno> {
+    /// Waits until something happens.
+    fn poll(&self, left: Option<Duration>) -> Result<Event, Errno> {
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+        fds.extend(self.signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(self.reader.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(!fds[0].revents().is_empty()),
-            Err(errno) => Err(errno),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
+        let happened = |index: usize| !fds[index].revents().is_empty();
+        Ok(match () {
+            () if happened(0) => Event::Ended,
+            () if self.signals.is_some() && happened(1) => Event::Interrupted,
+            () => Event::Other,
+        })
     }
 
     /// Reads what is there, and no more than a pipe holds: a process that the
@@ -383,6 +434,7 @@ impl Running {
     fn judge(&self, end: End, elapsed: Duration, hook: &Hook) -> Result<()> {
         let elapsed = format!("after {} ms", elapsed.as_millis());
         let verdict = match end {
+            End::Interrupted => format!("killed {elapsed}: hako was told to end"),
             End::TimedOut(limit) => format!("killed {elapsed}: its timeout is {limit} s"),
             End::Itself(status) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(0), _) => return Ok(()),

@@ -6,6 +6,8 @@
 
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+// They panic where nobody listens.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod cgroups;
 pub mod cli;

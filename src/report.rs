@@ -67,11 +67,11 @@ impl Report {
         }
         if let Some(log) = &self.log {
             self.write(Some(log), "error", &sentence(error), fields);
-            eprint!("{}", text(error));
+            tell(&text(error));
         } else if self.json {
             self.write(None, "error", &sentence(error), fields);
         } else {
-            eprint!("{}", text(error));
+            tell(&text(error));
         }
     }
 
@@ -92,7 +92,7 @@ impl Report {
     fn write_warning(&self, message: &str) {
         match &self.log {
             Some(log) => self.write(Some(log), "warning", message, Map::new()),
-            None => eprintln!("hako: warning: {message}"),
+            None => tell(&format!("hako: warning: {message}\n")),
         }
     }
 
@@ -117,10 +117,14 @@ impl Report {
         let line = format!("{line}\n");
         match to {
             Some(log) => log.write(level, message, &line),
-            // There is nobody to tell when it cannot be written.
-            None => drop(std::io::stderr().write_all(line.as_bytes())),
+            None => tell(&line),
         }
     }
+}
+
+/// To standard error. There is nobody to tell when that cannot be written to.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// More faults than this are counted, not listed.

@@ -45,6 +45,27 @@ fn names_the_hook(output: &Output, kind: &str) {
     }
 }
 
+/// Whoever waits for hako waits for no hook of unknown length.
+#[test]
+fn a_hook_ends_with_a_run_that_is_told_to_end() {
+    let hako = Runtime::new();
+    each(["prestart", "createRuntime"], |kind| {
+        let mut bundle = hako.bundle();
+        let begun = hako.scratch().join(format!("{kind}.begun"));
+        let script = format!("touch {}; sleep 60", begun.display());
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        bundle.set(&format!("/hooks/{kind}"), hook);
+        let running = hako.foreground(&bundle);
+        while !begun.exists() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        running.signal(rustix::process::Signal::TERM);
+        let output = running.finish();
+        hako.verify_gone(&bundle, &output);
+        output.fails("hako was told to end");
+    });
+}
+
 #[test]
 fn a_failing_hook_of_create_ends_the_container() {
     let hako = Runtime::new();

@@ -238,6 +238,32 @@ fn signal_0_asks_whether_it_lives() {
     container.command(&["kill"]).arg("0").output().fails("container not running");
 }
 
+#[test]
+fn a_run_that_fails_leaves_no_pid_file() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.set("/hooks/poststart", json!([{ "path": "/bin/false" }]));
+    let file = hako.scratch().join("the.pid");
+    let words = ["run", "--detach", "--pid-file", file.to_str().unwrap()];
+    let output = hako.finish(hako.on_bundle(&words, &bundle), &bundle);
+    output.fails("poststart");
+    assert!(!file.exists());
+}
+
+/// Who cannot be told is not told, and that is all.
+#[test]
+fn a_warning_that_cannot_be_printed_changes_nothing() {
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.set("/unknownKey", 1).inspector("exit 3");
+    for closed in ["exec 2>/dev/full", "exec 2>&-"] {
+        let run = hako.on_bundle(&["run"], &bundle).before(closed);
+        assert_eq!(hako.finish(run, &bundle).code, Some(3), "{closed}");
+    }
+    let state = hako.command(&["state", "nobody"]).before("exec 2>/dev/full").output();
+    assert_eq!(state.code, Some(1), "{state}");
+}
+
 /// How the program ended is what the caller waits for.
 #[test]
 fn what_cannot_be_removed_does_not_change_the_exit_status() {

@@ -254,6 +254,16 @@ fn a_tmpfs_on_a_missing_directory_is_for_everybody() {
     }
 }
 
+/// mount(2) would cut them off.
+#[test]
+fn many_options_are_not_cut() {
+    let hako = Runtime::new();
+    let mut options = vec!["nr_inodes=0000000077"; 204];
+    options.push("size=4096k");
+    let (bundle, _) = tmpfs_at_mnt(&hako, &options);
+    assert_eq!(hako.ask(&bundle, "statfs /mnt")[0]["bytes"], 4096 << 10);
+}
+
 #[test]
 fn a_read_only_tmpfs_holds_later_mounts() {
     let hako = Runtime::new();

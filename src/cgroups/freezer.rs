@@ -12,6 +12,13 @@ use std::io::{Read, Seek};
 /// How long processes may take to stop or to end.
 const TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
+impl CgroupDir {
+    /// Whether whoever enters it is stopped at once.
+    pub fn is_frozen(&self) -> bool {
+        self.read("cgroup.events").is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+    }
+}
+
 impl Record {
     /// Opens the container's cgroup.
     ///

@@ -154,7 +154,8 @@ pub fn create(
             Ok(Created { directory, record, spawned, served, ear })
         }
         Err(error) => {
-            rollback.undo(cloned.as_ref().map(|spawned| spawned.pidfd.as_fd()), &error);
+            let init = cloned.as_ref().map(|spawned| (spawned.pid, spawned.pidfd.as_fd()));
+            rollback.undo(init, &error);
             Err(error)
         }
     }

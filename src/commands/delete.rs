@@ -76,6 +76,13 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
         .and_then(|()| step("remove the state directory", || container.directory.remove()))
 }
 
+/// The same for a container that has failed: why is what there is to tell.
+pub fn destroy_failed(session: &Session, container: &Container) {
+    if let Err(error) = destroy(session, container) {
+        session.report.warning(format!("while cleaning up: {error}"));
+    }
+}
+
 fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
     fault::step(Side::Delete, name, action)
 }

@@ -1,6 +1,7 @@
 //! `hako exec`: another program in a container.
 
 use super::{Container, LOCK_TIMEOUT, Session, create};
+use crate::cgroups::CgroupDir;
 use crate::cli;
 use crate::config;
 use crate::error::{Error, Result};
@@ -38,6 +39,10 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     let filter = plan.process.seccomp.as_ref().map(|_| Filter::open(container.directory.as_fd()));
     let prepared = spawn::prepare(&plan, Some(pidfd))?.with_filter(filter.transpose()?);
     let cgroup = container.record.cgroup.enter(args.cgroup.as_deref(), pid)?;
+    if !args.ignore_paused && cgroup.as_ref().is_some_and(CgroupDir::is_frozen) {
+        return Err(Error::new("cannot exec in a cgroup that is frozen")
+            .hint("the container has frozen it itself; with --ignore-paused the program waits until it goes on"));
+    }
     // Before the clone, so that no signal and no child's end is missed.
     let foreground = (!args.detach).then(|| Foreground::new(false)).transpose()?;
     let directory = container.directory.as_fd();
@@ -64,7 +69,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
     let served = executed.map_err(|error| {
         spawned.kill();
         if let Some(file) = &args.channels.pid_file {
-            pid_file::remove(file);
+            pid_file::remove(file, spawned.pid);
         }
         about_request(error, args)
     })?;

@@ -4,6 +4,7 @@ use super::Session;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use rustix::process::{Pid, PidfdFlags};
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
 /// Sends a signal to the container's init, or to all its processes.
@@ -24,7 +25,7 @@ fn kill(session: &Session, id: &str, signal: i32, all: bool) -> Result<()> {
         if signal == libc::SIGKILL && record.cgroup.made.is_some() {
             return record.cgroup.kill_all();
         }
-        return signal_all(&container.processes().unwrap_or_default(), signal);
+        return signal_all(|| container.processes().unwrap_or_default(), signal);
     }
     let pidfd = record.init.map(|init| init.open()).transpose()?.flatten();
     let Some(pidfd) = pidfd else {
@@ -33,21 +34,24 @@ fn kill(session: &Session, id: &str, signal: i32, all: bool) -> Result<()> {
     send(&pidfd, signal).os(|| format!("cannot send signal {signal}"))
 }
 
-fn signal_all(pids: &[i32], signal: i32) -> Result<()> {
-    for pid in pids.iter().filter_map(|pid| Pid::from_raw(*pid)) {
-        let sent = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            .and_then(|pidfd| send(&pidfd, signal));
-        match sent {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(errno) => {
-                return Err(Error::os(
-                    format!("cannot send signal {signal} to process {pid}"),
-                    errno,
-                ));
-            }
+/// Those that are in the container still once there is a descriptor of each: a
+/// pid may belong to a stranger by then. All get it, even if one cannot; the
+/// first failure is reported.
+fn signal_all(list: impl Fn() -> Vec<i32>, signal: i32) -> Result<()> {
+    let open = |pid: i32| {
+        let opened = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty());
+        opened.ok().map(|pidfd| (pid, pidfd))
+    };
+    let opened: Vec<_> = list().into_iter().filter_map(open).collect();
+    let present: BTreeSet<i32> = list().into_iter().collect();
+    let ours = opened.iter().filter(|(pid, _)| present.contains(pid));
+    let sent = ours.map(|(pid, pidfd)| match send(pidfd, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(errno) => {
+            Err(Error::os(format!("cannot send signal {signal} to process {pid}"), errno))
         }
-    }
-    Ok(())
+    });
+    sent.fold(Ok(()), Result::and)
 }
 
 fn send(pidfd: &std::os::fd::OwnedFd, signal: i32) -> rustix::io::Result<()> {
@@ -71,7 +75,7 @@ fn parse_signal(text: &str) -> Result<i32> {
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let realtime = |rest: &str, base: i32| match rest {
         "" => Some(base),
-        offset => offset.parse::<i32>().ok().map(|offset| base + offset),
+        offset => offset.parse::<i32>().ok().and_then(|offset| base.checked_add(offset)),
     };
     let number = if let Some(rest) = name.strip_prefix("RTMIN") {
         realtime(rest, RTMIN).filter(|number| (RTMIN..=RTMAX).contains(number))

@@ -83,7 +83,7 @@ fn restore(
 ) -> Result<Restored> {
     let mut inside = Inside::prepare(plan, args, images)?;
     let directory = StateDir::create(&session.root, &args.id)?;
-    let lock = directory.lock(LOCK_TIMEOUT)?;
+    let lock = directory.lock(LOCK_TIMEOUT).inspect_err(|_| drop(directory.remove()))?;
     let owner = rustix::process::geteuid().as_raw();
     let mut record = create::new_record(plan, owner);
     record.restored = true;
@@ -120,7 +120,7 @@ fn restore(
         }
         (made, init) => {
             let error = made.err().unwrap_or_else(|| Error::new("criu made no process"));
-            rollback.undo(init.as_ref().map(|(_, pidfd)| pidfd.as_fd()), &error);
+            rollback.undo(init.as_ref().map(|(pid, pidfd)| (*pid, pidfd.as_fd())), &error);
             Err(error)
         }
     }

@@ -54,17 +54,17 @@ impl<'a> Rollback<'a> {
     }
 
     /// Ends init, if there is one by now, and removes everything.
-    pub fn undo(mut self, init: Option<BorrowedFd>, reason: &Error) {
+    pub fn undo(mut self, init: Option<(i32, BorrowedFd)>, reason: &Error) {
         if is_unit_of_another(reason) {
             self.cgroup.made = None;
         }
-        if let Some(init) = init {
-            spawn::kill(init);
+        if let Some((_, pidfd)) = init {
+            spawn::kill(pidfd);
         }
         let group = self.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove);
         let destroyed = self.cgroup.destroy().and(group);
-        if let (Some(path), Some(_)) = (self.pid_file, init) {
-            pid_file::remove(path);
+        if let (Some(path), Some((pid, _))) = (self.pid_file, init) {
+            pid_file::remove(path, pid);
         }
         if init.is_some() {
             delete::run_poststop(self.session, &self.plan.identity, &self.plan.hooks);

@@ -6,7 +6,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::fault::{self, Side};
 use crate::foreground::Foreground;
-use crate::spawn::Inherited;
+use crate::spawn::{Inherited, pid_file};
 use std::os::fd::AsFd;
 
 /// Runs a container. Returns its exit status, or 0 with `--detach`.
@@ -38,7 +38,10 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     if let Err(error) = started {
         created.served.give_interfaces_back();
         let error = container.record.cgroup.blame_limit(error, cgroup);
-        delete::destroy(session, &container)?;
+        if let Some(file) = &args.create.channels.pid_file {
+            pid_file::remove(file, spawned.pid);
+        }
+        delete::destroy_failed(session, &container);
         return Err(error);
     }
     session.report.succeeded();

@@ -40,12 +40,16 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
     for warning in table.warnings {
         session.report.warning(warning.trim_start_matches('/').to_owned());
     }
-    enable_controllers(&container, &cgroup, &settings)
+    let before = enable_controllers(&container, &cgroup, &settings)
         .and_then(|()| apply(&cgroup, &settings))
         .map_err(|error| locate(error, args))?;
-    update_unit(&container, &cgroup, &settings, devices.as_ref())?;
-    devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices, false))?;
-    schema.map_or(Ok(()), |(lines, hierarchy)| update_resctrl(&container, &lines, hierarchy))
+    update_unit(&container, &cgroup, &settings, devices.as_ref())
+        .and_then(|()| devices.map_or(Ok(()), |devices| cgroup.set_devices(&devices, false)))
+        .and_then(|()| {
+            schema
+                .map_or(Ok(()), |(lines, hierarchy)| update_resctrl(&container, &lines, hierarchy))
+        })
+        .inspect_err(|_| take_back(&cgroup, &before))
 }
 
 /// Lines for the container's group, and where groups are.
@@ -111,20 +115,25 @@ fn enable_controllers(
     cgroup.enable(&container.record.cgroup.placement, None, &wanted, &needs)
 }
 
-/// Makes the settings. On a failure those already made are taken back.
-fn apply(cgroup: &CgroupDir, settings: &[Setting]) -> Result<()> {
+/// Makes the settings, and returns what they were before. On a failure those
+/// already made are taken back.
+fn apply(cgroup: &CgroupDir, settings: &[Setting]) -> Result<Vec<Setting>> {
     let mut made: Vec<Setting> = Vec::new();
     for setting in settings {
         let before = cgroup.present(setting);
         if let Err(error) = cgroup.set(setting) {
-            for old in made.iter().rev() {
-                let _ = cgroup.set(old);
-            }
+            take_back(cgroup, &made);
             return Err(error.at(setting.pointer.clone()));
         }
         made.extend(before);
     }
-    Ok(())
+    Ok(made)
+}
+
+fn take_back(cgroup: &CgroupDir, before: &[Setting]) {
+    for old in before.iter().rev() {
+        let _ = cgroup.set(old);
+    }
 }
 
 /// systemd sets again what it knows at every reload, and rounds some of it: it
@@ -142,7 +151,7 @@ fn update_unit(
         return Ok(());
     }
     unit.set_properties(&properties)?;
-    apply(cgroup, settings)
+    apply(cgroup, settings).map(drop)
 }
 
 /// There is no config.json to point into, but a file or options.

@@ -125,7 +125,7 @@ fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Opti
     let mut faults = Vec::new();
     let refused = |map: &IdMapping| !account.elsewhere && !ids.allows(map);
     for (index, map) in map.iter().enumerate().filter(|(_, map)| refused(map)) {
-        let last = u64::from(map.host) + u64::from(map.size) - 1;
+        let last = (u64::from(map.host) + u64::from(map.size)).saturating_sub(1);
         let message =
             format!("ids {} to {last} of the host are not {}'s to map", map.host, account.name);
         faults

@@ -19,11 +19,12 @@ use crate::error::{Context, Error, Result};
 use crate::namespaces;
 use crate::sys::{self, MountAttributes};
 use crate::weaken::{Defence, lacks};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags};
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// What the runtime opened for a step before the clone.
@@ -38,6 +39,9 @@ pub struct Prepared {
     /// A user namespace with the ownership mapping of an idmapped mount.
     pub idmap: Option<OwnedFd>,
 }
+
+/// mount(2) takes one page of data, and cuts the rest off.
+const LONGEST_DATA: usize = 4000;
 
 impl Mount {
     /// Opens what the mount needs from the host.
@@ -54,7 +58,7 @@ impl Mount {
             if *copy_symlink && kind.is_symlink() {
                 let target = rustix::fs::readlinkat(&opened, "", Vec::new())
                     .os(|| format!("cannot read link {}", source.display()))?;
-                prepared.link = Some(PathBuf::from(target.to_string_lossy().into_owned()));
+                prepared.link = Some(PathBuf::from(OsString::from_vec(target.into_bytes())));
                 return Ok(prepared);
             }
             if self.destination == Path::new("/proc") && !is_on(&opened, libc::PROC_SUPER_MAGIC)? {
@@ -136,6 +140,9 @@ impl Mount {
         let flags = options::legacy_flags(self.new_attributes(), superblock);
         let path = format!("/proc/self/fd/{}", target.as_raw_fd());
         let data = CString::new(options.join(",")).unwrap_or_default();
+        if data.as_bytes().len() > LONGEST_DATA {
+            return Ok(false);
+        }
         let data = (!options.is_empty()).then_some(data.as_c_str());
         let mounted = rustix::mount::mount(source, &path, filesystem, flags, data);
         Ok(mounted.is_ok())
@@ -376,13 +383,14 @@ fn is_directory(fd: &OwnedFd) -> bool {
         .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
 }
 
-/// Opens the source of a bind mount.
+/// Opens the source of a bind mount, as a path. Other than open(2), open_tree(2)
+/// makes what is mounted on demand be mounted.
 fn open_source(source: &Path, nofollow: bool) -> Result<OwnedFd> {
-    let mut flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if nofollow {
-        flags |= OFlags::NOFOLLOW;
+        flags |= OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     }
-    rustix::fs::open(source, flags, Mode::empty()).map_err(|errno| {
+    rustix::mount::open_tree(CWD, source, flags).map_err(|errno| {
         let error = Error::os(format!("cannot open source {}", source.display()), errno);
         match errno {
             Errno::NOENT => error.hint("a bind source must exist on the host before create"),

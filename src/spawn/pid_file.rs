@@ -28,9 +28,13 @@ pub fn write(path: &Path, pid: i32) -> Result<()> {
         .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
 }
 
-/// Removes it: the process is gone. What is no file is not hako's.
-pub fn remove(path: &Path) {
-    if std::fs::symlink_metadata(path).is_ok_and(|there| there.is_file()) {
+/// Removes it: the process is gone. Only if it was written by now; what was there
+/// before is the caller's.
+pub fn remove(path: &Path, pid: i32) {
+    let pid = pid.to_string();
+    let is_like_it = std::fs::symlink_metadata(path)
+        .is_ok_and(|there| there.is_file() && there.len() == pid.len() as u64);
+    if is_like_it && std::fs::read(path).is_ok_and(|text| text == pid.as_bytes()) {
         let _ = std::fs::remove_file(path);
     }
 }
@@ -46,14 +50,16 @@ mod tests {
         let (file, link) = (scratch.path().join("pid"), scratch.path().join("link"));
         symlink("/dev/null", &link).unwrap();
         assert!(write(&link, 1).is_err());
-        remove(&link);
+        remove(&link, 1);
         assert_eq!(std::fs::read_link(&link).unwrap(), Path::new("/dev/null"));
 
         symlink(scratch.path().join("victim"), scratch.path().join(".pid")).unwrap();
         write(&file, 42).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "42");
         assert!(!scratch.path().join("victim").exists());
-        remove(&file);
+        remove(&file, 41);
+        assert!(file.exists(), "it is about another process");
+        remove(&file, 42);
         assert!(!file.exists());
     }
 }

@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz memcheck lint install uninstall clean help
+.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz memcheck miri lint install uninstall clean help
 
 all: build
 
@@ -75,6 +75,10 @@ fuzz: ## fuzz each target for a short while (FUZZ_SECONDS=30; installs cargo-fuz
 memcheck: ## run the unit tests with AddressSanitizer (needs a nightly Rust)
 	@integration/setup.sh build
 	@integration/memcheck.sh
+
+miri: ## run what Miri can run of the unsafe code (needs a nightly Rust with miri and rust-src)
+	@integration/setup.sh build
+	$(CARGO) +nightly miri test --package hako --lib sys::
 
 lint: ## check formatting, clippy, dependencies and shell scripts
 	@integration/lint.sh

@@ -7,7 +7,7 @@
 # nothing when nothing is missing.
 set -eu
 
-rust_minimum=1.88
+rust_minimum=1.91
 
 say() { printf 'setup: %s\n' "$*"; }
 

@@ -169,7 +169,7 @@ pub fn legacy_flags(attributes: u64, superblock: &[String]) -> MountFlags {
         (NODEV, MountFlags::NODEV),
         (NOEXEC, MountFlags::NOEXEC),
         (NODIRATIME, MountFlags::NODIRATIME),
-        (NOSYMFOLLOW, MountFlags::from_bits_retain(libc::MS_NOSYMFOLLOW as u32)),
+        (NOSYMFOLLOW, MountFlags::from_bits_retain(libc::MS_NOSYMFOLLOW as _)),
         (NOATIME, MountFlags::NOATIME),
         (STRICTATIME, MountFlags::STRICTATIME),
     ];

@@ -120,6 +120,8 @@ pub struct Account {
     /// The ids may be given by something else than files (`subid:` in
     /// nsswitch.conf(5)): only the helpers know them.
     pub elsewhere: bool,
+    /// From here on, both kinds of ids are nobody's.
+    pub free: u32,
 }
 
 impl Account {
@@ -136,6 +138,7 @@ impl Account {
             users: of(IdKind::User, uid),
             groups: of(IdKind::Group, gid),
             elsewhere: is_elsewhere(&read("/etc/nsswitch.conf")),
+            free: free_from(&[read(IdKind::User.file()), read(IdKind::Group.file())]),
             name,
         }
     }
@@ -148,7 +151,7 @@ impl Account {
             helper: Helper::Ready(Path::new("/usr/bin").join(kind.helper())),
         };
         let (users, groups) = (of(IdKind::User), of(IdKind::Group));
-        Self { name: "web".to_owned(), users, groups, elsewhere: false }
+        Self { name: "web".to_owned(), users, groups, elsewhere: false, free: 165_536 }
     }
 
     /// One kind of ids.
@@ -194,8 +197,9 @@ impl Account {
                 format!("{file} gives {name} the {} ids {}", kind.word(), list.join(", "))
             }
         };
+        let range = format!("{}-{}", self.free, u64::from(self.free) + 65_535);
         format!(
-            "{given}; for more, as root, with a range that nobody else has: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}; then write the mappings anew: hako spec --rootless"
+            "{given}; for more, as root, with a range that nobody else has: usermod --add-subuids {range} --add-subgids {range} {name}; then write the mappings anew, as hako spec --rootless does where there is no config.json yet"
         )
     }
 }
@@ -249,6 +253,17 @@ fn ranges(text: &str, name: &str, uid: u32) -> Vec<Range> {
         }
     }
     joined
+}
+
+/// The first id behind all ranges of these files, and where useradd(8) begins at
+/// the earliest.
+fn free_from(files: &[String]) -> u32 {
+    let end = |line: &str| {
+        let mut fields = line.trim().split(':').skip(1).map(str::parse::<u32>);
+        let (first, count) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        first.checked_add(count)
+    };
+    files.iter().flat_map(|text| text.lines()).filter_map(end).max().unwrap_or(0).max(100_000)
 }
 
 fn is_elsewhere(nsswitch: &str) -> bool {
@@ -310,6 +325,8 @@ mod tests {
         let range = |first, count| Range { first, count };
         assert_eq!(found, [range(100_000, 65_540), range(300_000, 10)]);
         assert_eq!(ranges(text, "nobody", 5), []);
+        assert_eq!(free_from(&[text.to_owned(), "web:400000:65536".to_owned()]), 465_536);
+        assert_eq!(free_from(&[String::new()]), 100_000);
     }
 
     #[test]

@@ -269,7 +269,7 @@ fn a_warning_that_cannot_be_printed_changes_nothing() {
 fn what_cannot_be_removed_does_not_change_the_exit_status() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
-    let running = hako.foreground(bundle.inspector("print up -- sleep 1 -- exit 7"));
+    let running = hako.foreground(bundle.inspector("print up -- sleep 4 -- exit 7"));
     running.wait_for("up");
     let foreign = hako.root().join(bundle.id()).join("foreign");
     std::fs::write(&foreign, "").unwrap();

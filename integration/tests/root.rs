@@ -89,7 +89,7 @@ fn until_its_hooks_have_run_it_is_being_created() {
     let hako = Runtime::new();
     let mut bundle = hako.bundle();
     let begun = hako.scratch().join("begun");
-    let script = format!("touch {}; sleep 2", begun.display());
+    let script = format!("touch {}; sleep 4", begun.display());
     bundle
         .set("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
     let create = hako.on_bundle(&["create"], &bundle).spawn();

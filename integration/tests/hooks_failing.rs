@@ -1,6 +1,6 @@
 //! Hooks that fail, hang or leave processes behind: what becomes of the container.
 
-use hako_integration::{Bundle, Exit, Output, Runtime, Value, each, is_peer, json};
+use hako_integration::{Bundle, Exit, Output, Runtime, Value, each, is_peer, json, wait_until};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,12 +53,9 @@ fn a_hook_ends_with_a_run_that_is_told_to_end() {
         let mut bundle = hako.bundle();
         let begun = hako.scratch().join(format!("{kind}.begun"));
         let script = format!("touch {}; sleep 60", begun.display());
-        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
-        bundle.set(&format!("/hooks/{kind}"), hook);
+        bundle.set(&format!("/hooks/{kind}"), json!([shell(&script)]));
         let running = hako.foreground(&bundle);
-        while !begun.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        wait_until("the hook", || begun.exists());
         running.signal(rustix::process::Signal::TERM);
         let output = running.finish();
         hako.verify_gone(&bundle, &output);

@@ -1,6 +1,6 @@
 //! The container's root is the top of all it can reach, however it was made.
 
-use hako_integration::{Runtime, Value, each, json};
+use hako_integration::{Runtime, Value, each, json, wait_until};
 
 /// `/`, and what is above it: the kernel says that is `/`, too. The mounts on it.
 const QUESTION: &str = "ls / -- ls /.. -- ls /../.. -- read /proc/self/mountinfo";
@@ -63,22 +63,18 @@ fn exec_waits_until_it_is_made() {
     each(["prestart", "createRuntime", "createContainer"], |kind| {
         let mut bundle = hako.bundle();
         bundle.inspector("sleep 1000").write("/mark", "");
-        let (begun, state) = (hako.scratch().join(format!("{kind}.begun")), hako.root().display());
+        let begun = hako.scratch().join(format!("{kind}.begun"));
         let script = format!("touch {}; sleep 2", begun.display());
         bundle.set(
             &format!("/hooks/{kind}"),
             json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]),
         );
         let running = hako.foreground(&bundle);
-        while !begun.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        wait_until("the hook", || begun.exists());
         let exec = hako.command(&["exec", bundle.id(), "/bin/inspector", "ls", "/"]).output().ok();
         let names: Vec<String> = serde_json::from_str(&exec.stdout).unwrap();
-        assert!(
-            names.contains(&"mark".to_owned()) && !names.contains(&"boot".to_owned()),
-            "{state}: {names:?}"
-        );
+        let has = |name: &str| names.iter().any(|other| other == name);
+        assert!(has("mark") && !has("boot"), "{names:?}");
         let _ = hako.command(&["kill", bundle.id(), "KILL"]).output().ok();
         let _ = running.finish();
     });
@@ -93,9 +89,7 @@ fn until_its_hooks_have_run_it_is_being_created() {
     bundle
         .set("/hooks/createRuntime", json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
     let create = hako.on_bundle(&["create"], &bundle).spawn();
-    while !begun.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    wait_until("the hook", || begun.exists());
     let state = || hako.command(&["state", bundle.id()]).output().ok().json();
     assert_eq!(state()["status"], "creating");
     let _ = create.finish().ok();

@@ -76,8 +76,9 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
         .and_then(|()| step("remove the state directory", || container.directory.remove()))
 }
 
-/// The same for a container that has failed: why is what there is to tell.
-pub fn destroy_failed(session: &Session, container: &Container) {
+/// The same where there is something else to tell: how the container ended, or
+/// why it failed.
+pub fn destroy_or_warn(session: &Session, container: &Container) {
     if let Err(error) = destroy(session, container) {
         session.report.warning(format!("while cleaning up: {error}"));
     }

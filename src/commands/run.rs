@@ -41,7 +41,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         if let Some(file) = &args.create.channels.pid_file {
             pid_file::remove(file, spawned.pid);
         }
-        delete::destroy_failed(session, &container);
+        delete::destroy_or_warn(session, &container);
         return Err(error);
     }
     session.report.succeeded();
@@ -72,13 +72,10 @@ pub fn finish(
     if status.is_ok() {
         container.record.init = None;
     }
-    let destroyed = if keep { Ok(()) } else { delete::destroy(session, container) };
-    let status = status?;
-    // How the program ended is what the caller waits for.
-    if let Err(error) = destroyed {
-        session.report.warning(format!("the container has ended, but something is left: {error}"));
+    if !keep {
+        delete::destroy_or_warn(session, container);
     }
-    Ok(status.clamp(0, 255) as u8)
+    Ok(status?.clamp(0, 255) as u8)
 }
 
 /// Exit status of a program that SIGKILL has ended.

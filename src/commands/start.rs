@@ -49,7 +49,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         // A hook's failure ends the container for good (runtime.md,
         // "Lifecycle"); after any other it is stopped, and there to be seen.
         if error.pointer.as_deref().is_some_and(|pointer| pointer.starts_with("/hooks/")) {
-            delete::destroy_failed(session, &container);
+            delete::destroy_or_warn(session, &container);
         } else {
             drop(socket);
             wait_for_end(&container.record);

@@ -3,7 +3,7 @@
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
 use crate::gate;
-use crate::hooks;
+use crate::hooks::{self, Site};
 use crate::namespaces::{self, Op as NamespaceOp};
 use crate::plan::{ChildOp, Plan, Step};
 use crate::process::Preparation;
@@ -193,7 +193,8 @@ impl Running<'_> {
             _ => "creating",
         };
         let state = ContainerState::new(&plan.identity, status, Some(pid)).to_json();
-        hooks::run(&plan.hooks, kind, &state, Path::new("/"))
+        let site = Site { state_json: &state, directory: Path::new("/"), noted_in: None };
+        hooks::run(&plan.hooks, kind, &site)
     }
 
     /// From here on init survives the runtime, and holds nothing but what the

@@ -6,11 +6,9 @@
 //! its start time, so that a pid used again is not mistaken for it.
 
 mod directory;
-mod process;
 mod timestamp;
 
 pub use directory::{Lock, StateDir, list};
-pub use process::InitProcess;
 pub use timestamp::timestamp;
 
 use crate::cgroups;
@@ -22,6 +20,7 @@ use crate::namespaces::Entry;
 use crate::plan::Identity;
 use crate::process::Process;
 use crate::resctrl;
+use crate::unique_pid::UniquePid;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +41,7 @@ pub struct Record {
     /// User id of who created it.
     pub owner: u32,
     /// Its first process, once there is one.
-    pub init: Option<InitProcess>,
+    pub init: Option<UniquePid>,
     /// Its cgroup.
     pub cgroup: cgroups::Record,
     /// Its share of caches and bandwidth.

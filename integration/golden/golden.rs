@@ -12,7 +12,8 @@ use hako::criu::Outside;
 use hako::error::Error;
 use hako::host::Host;
 use hako::plan::{self, Options, Plan};
-use hako::state::{self, InitProcess, Record};
+use hako::state::{self, Record};
+use hako::unique_pid::UniquePid;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -272,7 +273,7 @@ fn the_state_file_keeps_its_format() {
         rootfs: "/bundle/rootfs".into(),
         created: "2026-03-02T01:02:03.000000004Z".to_owned(),
         owner: 1000,
-        init: Some(InitProcess { pid: 1234, start_time: 5678 }),
+        init: Some(UniquePid { pid: 1234, start_time: 5678 }),
         cgroup: cgroups::Record { made: Some(placement.directory()), placement },
         own_pid_namespace: plan.clone.is_new(hako::namespaces::Kind::Pid),
         entry: plan.entry,

@@ -13,8 +13,9 @@ use crate::notify::{self, Ear, Supervisor};
 use crate::plan::{self, ChildOp, Options, ParentOp, Plan};
 use crate::seccomp::Filter;
 use crate::spawn::{self, Inherited, Parent, Place, Prepared, Served, Spawned};
-use crate::state::{InitProcess, Record, StateDir, check_id, timestamp};
+use crate::state::{Record, StateDir, check_id, timestamp};
 use crate::terminal::DescriptorSocket;
+use crate::unique_pid::UniquePid;
 use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ pub fn create(
     let mut cloned = None;
     let init = Cell::new(None);
     let note = |pid| {
-        init.set(Some(InitProcess::identify(pid)?));
+        init.set(Some(UniquePid::identify(pid)?));
         directory.save(&Record { init: init.get(), ..record.clone() })
     };
     let served = (|| {
@@ -132,6 +133,7 @@ pub fn create(
             status: "creating",
             spawned,
             seal,
+            directory: directory.as_fd(),
             note: &note,
             place: Place::new(&plan, &record.cgroup, cgroup),
             console: console.as_ref(),

@@ -5,13 +5,13 @@ use crate::cgroups;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
-use crate::hooks::{self, Hooks};
+use crate::hooks::{self, Hooks, Site};
 use crate::plan::Identity;
 use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Deletes a container, or those whose ids an expression fits.
 pub fn run(session: &Session, args: &cli::Delete) -> Result<()> {
@@ -36,7 +36,8 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
     };
     let container = Container { directory, record, id: id.to_owned() };
     if force {
-        // Whoever still creates it sees its init end, and gives up.
+        // Whoever still creates it sees its hook or its init end, and gives up.
+        hooks::end_noted(container.directory.as_fd())?;
         end_init(&container)?;
     }
     let _lock = container.directory.lock(LOCK_TIMEOUT)?;
@@ -63,14 +64,15 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
 /// first one is reported.
 pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let record = &container.record;
+    let hook = step("end a hook", || hooks::end_noted(container.directory.as_fd()));
     let ended = step("end init", || end_init(container));
     let cgroup = step("remove the cgroup", || record.cgroup.destroy());
     let group = step("remove the resctrl group", || {
         record.resctrl.as_ref().map_or(Ok(()), resctrl::Record::remove)
     });
-    run_poststop(session, &record.identity, &record.hooks);
+    run_poststop(session, &container.directory, &record.identity, &record.hooks);
     // As long as something is left, so is what knows about it.
-    ended
+    hook.and(ended)
         .and(cgroup)
         .and(group)
         .and_then(|()| step("remove the state directory", || container.directory.remove()))
@@ -89,9 +91,11 @@ fn step<T>(name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// The container is gone: what its poststop hooks do wrong is a warning.
-pub fn run_poststop(session: &Session, identity: &Identity, hooks: &Hooks) {
+pub fn run_poststop(session: &Session, directory: &StateDir, identity: &Identity, hooks: &Hooks) {
     let state = ContainerState::new(identity, "stopped", None).to_json();
-    for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &state, &identity.bundle) {
+    let site =
+        Site { state_json: &state, directory: &identity.bundle, noted_in: Some(directory.as_fd()) };
+    for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &site) {
         session.report.warning(warning.to_string());
     }
 }
@@ -121,6 +125,7 @@ pub fn end_init(container: &Container) -> Result<()> {
 /// The record is unreadable: ends and removes what can be found without it.
 fn salvage(session: &Session, directory: &StateDir, damage: &Error) -> Result<()> {
     directory.check_own()?;
+    hooks::end_noted(directory.as_fd())?;
     let _lock = directory.lock(LOCK_TIMEOUT)?;
     match directory.noted_cgroup() {
         Some(placement) => {

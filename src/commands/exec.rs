@@ -55,6 +55,7 @@ pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<
         status: "running",
         spawned: &spawned,
         seal,
+        directory,
         note: &|_| Ok(()),
         place: Place::new(&plan, &container.record.cgroup, cgroup),
         console: console.as_ref(),

@@ -8,14 +8,15 @@ use crate::criu::rpc::{self, Kind, Notification, option};
 use crate::criu::{self, Images, Launch, Message, RootMount, Stdio, Worker};
 use crate::error::{Context, Error, Result};
 use crate::foreground::Foreground;
-use crate::hooks;
+use crate::hooks::{self, Site};
 use crate::namespaces::{self, Visit};
 use crate::plan::{ChildOp, ParentOp, Plan};
 use crate::rootfs;
 use crate::seccomp::Filter;
 use crate::spawn::{Place, pid_file};
-use crate::state::{ContainerState, InitProcess, Record, StateDir, Status, timestamp};
+use crate::state::{ContainerState, Record, StateDir, Status, timestamp};
 use crate::terminal::{self, DescriptorSocket};
+use crate::unique_pid::UniquePid;
 use rustix::process::{Pid, PidfdFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -290,10 +291,14 @@ impl Scene<'_> {
     fn run_hooks(&self, pid: i32) -> Result<()> {
         let identity = &self.plan.identity;
         let state = ContainerState::new(identity, "creating", Some(pid)).to_json();
+        let site = Site {
+            state_json: &state,
+            directory: &identity.bundle,
+            noted_in: Some(self.directory.as_fd()),
+        };
         for step in &self.plan.parent {
             if let ParentOp::Hooks(kind) = step.op {
-                hooks::run(&self.plan.hooks, kind, &state, &identity.bundle)
-                    .map_err(|error| step.place(error))?;
+                hooks::run(&self.plan.hooks, kind, &site).map_err(|error| step.place(error))?;
             }
         }
         Ok(())
@@ -306,7 +311,7 @@ impl Scene<'_> {
         if self.plan.child.iter().any(|step| is_readonly(&step.op)) {
             criu::make_root_readonly(self.init()?.1)?;
         }
-        self.record.init = Some(InitProcess::identify(pid)?);
+        self.record.init = Some(UniquePid::identify(pid)?);
         self.record.created = timestamp();
         // Clocks go on from where they were: criu makes a time namespace for that.
         let kinds = &mut self.record.entry.kinds;

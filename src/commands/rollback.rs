@@ -67,7 +67,8 @@ impl<'a> Rollback<'a> {
             pid_file::remove(path, pid);
         }
         if init.is_some() {
-            delete::run_poststop(self.session, &self.plan.identity, &self.plan.hooks);
+            let (identity, hooks) = (&self.plan.identity, &self.plan.hooks);
+            delete::run_poststop(self.session, self.directory, identity, hooks);
         }
         if let Err(error) = destroyed.and_then(|()| self.directory.remove()) {
             self.session.report.warning(format!("while cleaning up: {error}"));

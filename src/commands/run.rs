@@ -6,6 +6,7 @@ use crate::cli;
 use crate::error::{Error, Result};
 use crate::fault::{self, Side};
 use crate::foreground::Foreground;
+use crate::hooks;
 use crate::spawn::{Inherited, pid_file};
 use std::os::fd::AsFd;
 
@@ -32,9 +33,11 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
     let cgroup = created.served.cgroup.as_ref();
     // In the foreground the wait for its end shows whether it has begun.
     let doubt = args.detach || container.record.process.seccomp.is_some();
-    let started =
-        fault::step(Side::Start, "wait for the program", || spawned.wait_for_execution(doubt))
-            .and_then(|()| start::run_poststart(&container));
+    let started = fault::step(Side::Start, "wait for the program", || {
+        hooks::wait_for_init(&container.record.hooks, spawned.socket.as_fd())?;
+        spawned.wait_for_execution(doubt)
+    })
+    .and_then(|()| start::run_poststart(&container));
     if let Err(error) = started {
         created.served.give_interfaces_back();
         let error = container.record.cgroup.blame_limit(error, cgroup);

@@ -4,7 +4,7 @@ use super::{Container, LOCK_TIMEOUT, Session, delete};
 use crate::error::{Error, Result};
 use crate::fault::{self, Side};
 use crate::gate;
-use crate::hooks;
+use crate::hooks::{self, Site};
 use crate::notify::{Ear, Supervisor};
 use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
@@ -123,7 +123,12 @@ pub fn run_poststart(container: &Container) -> Result<()> {
     let pid = record.init.map(|init| init.pid);
     let state = ContainerState::new(&record.identity, "running", pid).to_json();
     step("run the poststart hooks", || {
-        hooks::run(&record.hooks, hooks::Kind::Poststart, &state, &record.identity.bundle)
+        let site = Site {
+            state_json: &state,
+            directory: &record.identity.bundle,
+            noted_in: Some(container.directory.as_fd()),
+        };
+        hooks::run(&record.hooks, hooks::Kind::Poststart, &site)
     })
 }
 

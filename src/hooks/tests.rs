@@ -1,9 +1,10 @@
 use super::*;
 use std::fs;
-use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-/// Hooks start in a directory that is entered by the whole process.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+fn at<'a>(directory: &'a Path, state_json: &'a [u8]) -> Site<'a> {
+    Site { state_json, directory, noted_in: None }
+}
 
 fn shell(script: &str, timeout: Option<u32>) -> Hook {
     Hook {
@@ -22,7 +23,7 @@ fn hooks(kind: Kind, list: Vec<Hook>) -> Hooks {
 fn failure(scripts: &[&str], timeout: Option<u32>) -> String {
     let list = scripts.iter().map(|script| shell(script, timeout)).collect();
     let hooks = hooks(Kind::CreateRuntime, list);
-    let error = run(&hooks, Kind::CreateRuntime, b"{}", Path::new("/tmp")).unwrap_err();
+    let error = run(&hooks, Kind::CreateRuntime, &at(Path::new("/tmp"), b"{}")).unwrap_err();
     let pointer = format!("/hooks/createRuntime/{}", scripts.len() - 1);
     assert_eq!(error.pointer, Some(pointer));
     error.to_string()
@@ -30,14 +31,13 @@ fn failure(scripts: &[&str], timeout: Option<u32>) -> String {
 
 #[test]
 fn hook_sees_what_it_shall() {
-    let _guard = ONE_AT_A_TIME.lock();
     let directory = tempfile::tempdir().unwrap();
     let script = "cat >state; pwd >cwd; env >env; readlink /proc/$$/fd/* >fd; echo out; \
                   ps -o pgid= -p $$ >group; echo $$ >pid; grep -E 'Sig(Blk|Ign)' /proc/self/status >signals";
     let hooks = hooks(Kind::Poststart, vec![shell(script, None)]);
     let state = vec![b'x'; 300_000];
     let here = std::env::current_dir().unwrap();
-    run(&hooks, Kind::Poststart, &state, directory.path()).unwrap();
+    run(&hooks, Kind::Poststart, &at(directory.path(), &state)).unwrap();
     assert_eq!(std::env::current_dir().unwrap(), here);
     let read = |name| fs::read_to_string(directory.path().join(name)).unwrap();
     assert!(read("state").as_bytes() == state);
@@ -57,7 +57,6 @@ fn hook_sees_what_it_shall() {
 
 #[test]
 fn failures_are_described() {
-    let _guard = ONE_AT_A_TIME.lock();
     let text = failure(&["true", "echo 'no \"net\"' >&2; echo out; exit 3"], None);
     let start = "error running createRuntime hook #1: /bin/sh: exit status 3 after ";
     assert!(text.starts_with(start), "{text}");
@@ -73,24 +72,23 @@ fn failures_are_described() {
 
 #[test]
 fn the_first_failure_stops() {
-    let _guard = ONE_AT_A_TIME.lock();
     let directory = tempfile::tempdir().unwrap();
     let list = vec![shell("exit 1", None), shell("touch ran", None), shell("exit 2", None)];
     let hooks = hooks(Kind::Poststop, list);
     let ran = directory.path().join("ran");
-    run(&hooks, Kind::Poststop, b"{}", directory.path()).unwrap_err();
+    let site = at(directory.path(), b"{}");
+    run(&hooks, Kind::Poststop, &site).unwrap_err();
     assert!(!ran.exists());
-    let warnings = run_all_warn(&hooks, Kind::Poststop, b"{}", directory.path());
+    let warnings = run_all_warn(&hooks, Kind::Poststop, &site);
     assert!(ran.exists());
     let [first, second] = &warnings[..] else { panic!("{warnings:?}") };
     assert!(first.to_string().starts_with("error running poststop hook #0: "));
     assert_eq!(second.pointer.as_deref(), Some("/hooks/poststop/2"));
-    assert!(run(&hooks, Kind::Poststart, b"{}", directory.path()).is_ok());
+    assert!(run(&hooks, Kind::Poststart, &site).is_ok());
 }
 
 #[test]
 fn timeout_ends_the_whole_group() {
-    let _guard = ONE_AT_A_TIME.lock();
     let directory = tempfile::tempdir().unwrap();
     let late = directory.path().join("late");
     let script = format!("(sleep 2; touch {}) & sleep 100", late.display());
@@ -104,7 +102,6 @@ fn timeout_ends_the_whole_group() {
 
 #[test]
 fn grandchildren_are_not_waited_for() {
-    let _guard = ONE_AT_A_TIME.lock();
     let started = Instant::now();
     failure(&["sleep 3 & exit 1"], None);
     failure(&["(while :; do echo y; done >&2 & sleep 1; kill $!) & exit 1"], None);
@@ -113,16 +110,15 @@ fn grandchildren_are_not_waited_for() {
 
 #[test]
 fn hook_that_cannot_be_executed() {
-    let _guard = ONE_AT_A_TIME.lock();
     let mut hook = shell("", None);
     hook.path = "/no/hook".into();
     let kind = Kind::StartContainer;
-    let error = run(&hooks(kind, vec![hook]), kind, b"", Path::new("/")).unwrap_err();
+    let error = run(&hooks(kind, vec![hook]), kind, &at(Path::new("/"), b"")).unwrap_err();
     let expected = "error running startContainer hook #0: exec: \"/no/hook\": stat /no/hook: \
                     no such file or directory (ENOENT)";
     assert_eq!(error.to_string(), expected);
     let hooks = hooks(Kind::Prestart, vec![shell("", None)]);
-    let error = run(&hooks, Kind::Prestart, b"", Path::new("/no/bundle")).unwrap_err();
+    let error = run(&hooks, Kind::Prestart, &at(Path::new("/no/bundle"), b"")).unwrap_err();
     assert!(error.to_string().contains("cannot enter directory /no/bundle"), "{error}");
 }
 

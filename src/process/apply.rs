@@ -107,20 +107,27 @@ fn set_personality(persona: u64) -> Result<()> {
     nix::sys::personality::set(persona).map(drop).os(|| "cannot set the personality")
 }
 
-/// Which signals the caller had ignored stands in the process's status; where
-/// that cannot be read, all are reset.
+/// Nothing that the caller had ignored or blocked reaches the program.
 fn reset_signals() -> Result<()> {
+    sys::reset_signals(ignored_signals()).os(|| "cannot reset signals")
+}
+
+/// Which signals are ignored (bit n - 1 is signal n), as the process's status says;
+/// where that cannot be read, all may be.
+pub fn ignored_signals() -> u64 {
+    const DIGITS: usize = 16;
     let mut buffer = [0; 4096];
     let length =
         rustix::fs::open("/proc/self/status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .and_then(|file| rustix::io::read(file, &mut buffer))
             .unwrap_or(0);
-    let ignored = String::from_utf8_lossy(&buffer[..length])
+    String::from_utf8_lossy(&buffer[..length])
         .lines()
         .find_map(|line| line.strip_prefix("SigIgn:"))
+        // A member of many groups has a status that does not fit.
+        .filter(|mask| mask.trim().len() == DIGITS)
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(u64::MAX);
-    sys::reset_signals(ignored).os(|| "cannot reset signals")
+        .unwrap_or(u64::MAX)
 }
 
 /// Supplementary groups, group, user; permitted capabilities survive. The

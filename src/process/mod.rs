@@ -10,7 +10,9 @@ mod labels;
 mod plan;
 mod schedule;
 
-pub use apply::{Preparation, denies_setgroups, set_groups, set_oom_score_adj, set_rlimits};
+pub use apply::{
+    Preparation, denies_setgroups, ignored_signals, set_groups, set_oom_score_adj, set_rlimits,
+};
 pub use attributes::{Op, Process, Rlimit, User, rlimit_list};
 pub use capabilities::{CapabilitySets, capability_names, own_permitted};
 pub use diagnose::{explain, find_executable};

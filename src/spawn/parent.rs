@@ -4,7 +4,7 @@ use super::{Place, Spawned, pid_file};
 use crate::cgroups::CgroupDir;
 use crate::error::{Context, Error, Result};
 use crate::fault::{self, Side};
-use crate::hooks;
+use crate::hooks::{self, Site};
 use crate::namespaces::{self, Visit};
 use crate::plan::{ParentOp, Plan, Step};
 use crate::process;
@@ -49,6 +49,8 @@ pub struct Parent<'a> {
     pub spawned: &'a Spawned,
     /// What the runtime was executed from.
     pub seal: Seal,
+    /// The container's state directory.
+    pub directory: BorrowedFd<'a>,
     /// Writes down which process init is.
     pub note: &'a dyn Fn(i32) -> Result<()>,
     /// In which cgroup.
@@ -113,7 +115,10 @@ impl Parent<'_> {
         let pid = self.spawned.pid;
         match &step.op {
             ParentOp::Send(message) => self.spawned.send(*message, None),
-            ParentOp::Receive(message) => self.spawned.receive(*message).map(drop),
+            ParentOp::Receive(message) => {
+                hooks::wait_for_init(&self.plan.hooks, self.spawned.socket.as_fd())?;
+                self.spawned.receive(*message).map(drop)
+            }
             ParentOp::MapIds(maps) => namespaces::write_id_maps(pid, maps),
             ParentOp::TimeOffsets(offsets) => namespaces::write_time_offsets(Some(pid), offsets),
             ParentOp::OomScoreAdj(value) => process::set_oom_score_adj(
@@ -124,7 +129,12 @@ impl Parent<'_> {
             ParentOp::MoveInterface(interface) => self.move_interface(interface, served),
             ParentOp::Hooks(kind) => {
                 let state = self.state().to_json();
-                hooks::run(&self.plan.hooks, *kind, &state, &self.plan.identity.bundle)
+                let site = Site {
+                    state_json: &state,
+                    directory: &self.plan.identity.bundle,
+                    noted_in: Some(self.directory),
+                };
+                hooks::run(&self.plan.hooks, *kind, &site)
             }
             ParentOp::SendNetwork => {
                 let send =

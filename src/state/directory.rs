@@ -4,6 +4,7 @@ use super::{Record, Status, check_id, parse};
 use crate::cgroups::{self, Driver};
 use crate::error::{Context, Error, Result};
 use crate::gate;
+use crate::hooks;
 use crate::notify;
 use crate::seccomp;
 use crate::stat;
@@ -21,7 +22,7 @@ const CGROUP: &str = "cgroup";
 /// A link that names the unit, if systemd makes the cgroup.
 const UNIT: &str = "unit";
 /// All that hako puts into a container's directory.
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     FILE,
     TEMPORARY,
     CGROUP,
@@ -30,10 +31,12 @@ const OWN: [&str; 8] = [
     gate::UNFINISHED,
     seccomp::FILTER,
     notify::DIRECTORY,
+    hooks::NOTE,
 ];
 /// Files that not every container has: a filter, a unit, a gate that nobody went through, a record
-/// half written.
-const SOMETIMES: [&str; 5] = [seccomp::FILTER, UNIT, gate::NAME, gate::UNFINISHED, TEMPORARY];
+/// half written, a note of a hook.
+const SOMETIMES: [&str; 6] =
+    [seccomp::FILTER, UNIT, gate::NAME, gate::UNFINISHED, TEMPORARY, hooks::NOTE];
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 

@@ -38,7 +38,7 @@ pub fn reap(pidfd: BorrowedFd) -> Result<WaitIdStatus, Errno> {
 
 /// Gives SIGCHLD its default disposition. A caller that ignored it would make
 /// the kernel reap our children itself, and their exit statuses would be lost.
-pub fn keep_exit_statuses() -> nix::Result<()> {
+pub(super) fn keep_exit_statuses() -> nix::Result<()> {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: installs no handler, so no code of ours can run on a signal.
     unsafe { sigaction(Signal::SIGCHLD, &default) }.map(drop)

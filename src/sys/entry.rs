@@ -54,7 +54,7 @@ pub fn prepare_process() {
         }
     }
     // Else the kernel would reap children of a caller that ignores SIGCHLD.
-    let _ = super::keep_exit_statuses();
+    let _ = super::child::keep_exit_statuses();
     // SAFETY: takes integers only; called before anything is allocated twice.
     unsafe {
         libc::mallopt(libc::M_TOP_PAD, HEAP_STEP);

@@ -25,7 +25,7 @@ pub use auxv::{executed_descriptor, is_executed_by_root};
 pub use bpf::{
     attach_device_program, detach_device_program, find_device_program, load_device_program,
 };
-pub use child::{keep_exit_statuses, pidfd_send_signal, reap};
+pub use child::{pidfd_send_signal, reap};
 pub use clone::{Clone3, Cloned, clone3};
 pub use entry::prepare_process;
 pub use exec::{

@@ -5,19 +5,37 @@ use crate::stat;
 use procfs::process::Stat;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::num::ParseIntError;
 use std::os::fd::OwnedFd;
+use std::str::FromStr;
 
-/// Identifies a process across reuse of its pid.
+/// Identifies a process across reuse of its pid. As text: both numbers, with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct InitProcess {
+pub struct UniquePid {
     /// In the pid namespace hako was in.
     pub pid: i32,
     /// In clock ticks since boot: field 22 of `/proc/PID/stat`.
     pub start_time: u64,
 }
 
-impl InitProcess {
+impl fmt::Display for UniquePid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.pid, self.start_time)
+    }
+}
+
+impl FromStr for UniquePid {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ParseIntError> {
+        let (pid, start_time) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self { pid: pid.parse()?, start_time: start_time.parse()? })
+    }
+}
+
+impl UniquePid {
     /// Identifies a process that is known to exist.
     pub fn identify(pid: i32) -> Result<Self> {
         let stat = stat::of(pid).ok_or_else(|| Error::new(format!("process {pid} is gone")))?;
@@ -66,8 +84,9 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_start_time() {
         let pid = std::process::id() as i32;
-        let own = InitProcess::identify(pid).unwrap();
+        let own = UniquePid::identify(pid).unwrap();
         assert!(own.is_alive());
-        assert!(!InitProcess { start_time: own.start_time + 1, ..own }.is_alive());
+        assert_eq!(own.to_string().parse(), Ok(own));
+        assert!(!UniquePid { start_time: own.start_time + 1, ..own }.is_alive());
     }
 }

@@ -1,0 +1,47 @@
+//! Which hook runs, for when hako is killed meanwhile.
+
+use crate::error::{Context, Result};
+use crate::unique_pid::UniquePid;
+use rustix::fs::AtFlags;
+use rustix::process::{Pid, Signal};
+use std::os::fd::BorrowedFd;
+
+/// The note's name in the state directory: a link that leads nowhere.
+pub const NAME: &str = "hook";
+
+/// A note of a hook. It goes with its owner, who has waited for the hook.
+#[derive(Debug)]
+pub struct Note<'d>(BorrowedFd<'d>);
+
+impl<'d> Note<'d> {
+    /// Notes a process that exists.
+    pub fn of(pid: Pid, directory: BorrowedFd<'d>) -> Result<Self> {
+        let process = UniquePid::identify(pid.as_raw_pid())?;
+        rustix::fs::symlinkat(process.to_string(), directory, NAME)
+            .os(|| "cannot note the hook")?;
+        Ok(Self(directory))
+    }
+}
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlinkat(self.0, NAME, AtFlags::empty());
+    }
+}
+
+/// Ends the hook that a note in `directory` tells of, with its process group. One
+/// that has ended by itself has left behind what it wanted to.
+pub fn end_noted(directory: BorrowedFd) -> Result<()> {
+    let Ok(target) = rustix::fs::readlinkat(directory, NAME, Vec::new()) else { return Ok(()) };
+    let noted = target.to_str().ok().and_then(|target| target.parse::<UniquePid>().ok());
+    if let Some(hook) = noted
+        && let Some(pidfd) = hook.open()?
+    {
+        if let Some(group) = Pid::from_raw(hook.pid) {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+    }
+    let _ = rustix::fs::unlinkat(directory, NAME, AtFlags::empty());
+    Ok(())
+}

@@ -79,6 +79,13 @@ fn check_object(bytes: &[u8], name: &str) -> Result<()> {
 
 /// The types would take a list of values in the order of their fields.
 fn check_start(bytes: &[u8], name: &str) -> Result<()> {
+    // U+FEFF, which some editors write first.
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err(Error::new(format!(
+            "{name} is not valid JSON: it begins with a byte order mark"
+        ))
+        .hint("store it as UTF-8 without one"));
+    }
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{') => Ok(()),
         Some(_) => Err(Error::new(format!("{name} is not valid JSON: it must be an object"))),

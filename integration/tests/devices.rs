@@ -1,6 +1,6 @@
 //! Device nodes: those every container has, and configured ones.
 
-use hako_integration::{Bundle, Runtime, Value, each, json};
+use hako_integration::{Bundle, Runtime, Value, each, is_peer, json};
 use std::fs;
 
 /// Type, mode, owner, group, major, minor of a file inside.
@@ -215,6 +215,18 @@ fn without_a_dev_mount_devices_are_made_in_the_root() {
     assert_eq!(node(&seen[1]), json!(["char", 0o666, 0, 0, 1, 5]));
     assert_eq!(seen[2]["target"], "/proc/self/fd/0");
     assert_eq!(seen[3], "ok");
+}
+
+#[test]
+fn of_two_devices_with_one_path_the_last_is_made() {
+    let hako = Runtime::new();
+    let device = |minor| json!({ "path": "/dev/x", "type": "c", "major": 1, "minor": minor });
+    let mut bundle = with_device(&hako, device(5));
+    bundle.set("/linux/devices/-", device(3)).inspector("stat /dev/x");
+    let output = hako.run(&bundle).ok();
+    assert_eq!(node(&output.values()[0]), json!(["char", 0o666, 0, 0, 1, 3]));
+    let warning = "/linux/devices/0: /dev/x is made as /linux/devices/1 says";
+    assert!(is_peer() || output.stderr.contains(warning), "{output}");
 }
 
 /// `-v /dev:/dev`: whoever binds a directory there wants just that, and the

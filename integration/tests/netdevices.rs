@@ -147,6 +147,15 @@ fn impossible_moves_are_refused() {
 }
 
 #[test]
+fn another_name_of_a_device_is_not_its_name() {
+    let hako = host_with_a_device();
+    ip("link property add dev hako0 altname hako-another");
+    let output = hako.refuses(&moves(&hako, json!({ "hako-another": {} })), "/linux/netDevices");
+    assert!(output.stderr.contains("another name of interface hako0"), "{output}");
+    assert!(on_host("hako0"));
+}
+
+#[test]
 fn a_name_that_is_taken_in_a_joined_network_is_refused() {
     let hako = host_with_a_device();
     let container = hako.serve(&moves(&hako, json!({ "hako0": { "name": "ct0" } })));
@@ -172,6 +181,11 @@ fn a_device_comes_back_when_create_fails_afterwards() {
     ip("address add 10.77.0.1/24 dev hako0");
     let mut bundle = moves(&hako, json!({ "hako0": { "name": "ct0" } }));
     bundle.set("/process/args", ["/no/such/program"]);
-    hako.run(&bundle).fails("/no/such/program");
-    assert!(ip("-oneline address").contains("10.77.0.1/24"), "the device is lost");
+    each(["down", "up"], |state| {
+        ip(&format!("link set hako0 {state}"));
+        hako.run(&bundle).fails("/no/such/program");
+        assert!(ip("-oneline address").contains("10.77.0.1/24"), "the device is lost");
+        let is_up = ip("-oneline link show dev hako0").contains(",UP");
+        assert_eq!(is_up, *state == "up");
+    });
 }

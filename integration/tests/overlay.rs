@@ -143,6 +143,20 @@ fn two_hundred_layers_are_no_limit() {
 }
 
 #[test]
+fn more_layers_than_overlayfs_takes_are_refused_in_a_sentence() {
+    let hako = Runtime::new();
+    let mut bundle = bundle_with_a_file(&hako);
+    let layer = hako.dir("layer").display().to_string();
+    let layers = vec![layer; 500].join(":");
+    bundle.set("/annotations", json!({ "org.hako.overlay": "", "org.hako.overlay.lower": layers }));
+    let output = hako.refuses(&bundle, "/annotations/org.hako.overlay.lower");
+    assert!(output.stderr.contains("501 layers"), "{output}");
+    assert!(output.stderr.len() < 500, "{output}");
+    bundle.set("/annotations", json!({ "org.hako.overlay": "" })).without_namespace("mount");
+    hako.refuses(&bundle, "/annotations/org.hako.overlay");
+}
+
+#[test]
 fn layers_may_have_any_name() {
     let hako = Runtime::new();
     let long = format!("{0}/{0}/{0}/{0}", "n".repeat(120));

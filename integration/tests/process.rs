@@ -176,8 +176,12 @@ fn home_is_set_from_the_passwd_file_of_the_container() {
         let mut bundle = hako.bundle();
         bundle.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/home/app:/x\n");
         bundle.set("/process/user/uid", *uid);
-        let seen = hako.inspect(&bundle);
-        assert!(hako_integration::in_set(&seen["env"], home), "{}", seen["env"]);
+        let mut emptied = bundle.clone();
+        emptied.set("/process/env", ["HOME="]);
+        for seen in [hako.inspect(&bundle), hako.inspect(&emptied)] {
+            assert!(hako_integration::in_set(&seen["env"], home), "{}", seen["env"]);
+            assert!(!hako_integration::in_set(&seen["env"], "HOME="), "{}", seen["env"]);
+        }
     });
 }
 

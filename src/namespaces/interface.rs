@@ -29,9 +29,10 @@ pub fn move_interface(interface: &Interface, container: OwnedFd) -> Result<Moved
     let within = |error: Error| error.within(format!("cannot move interface {}", interface.host));
     let home = own_namespace().map_err(within)?;
     let key = Key::Name(&interface.host);
-    let index = relocate(key, home.as_fd(), container.as_fd(), home.as_fd(), &interface.container)
-        .map_err(within)?;
-    Ok(Moved { name: interface.host.clone(), index, container })
+    let (host, there) = (home.as_fd(), container.as_fd());
+    let (index, up) =
+        relocate(key, host, there, host, &interface.container, true).map_err(within)?;
+    Ok(Moved { name: interface.host.clone(), index, up, container })
 }
 
 /// An interface that is in the container by now.
@@ -39,16 +40,18 @@ pub fn move_interface(interface: &Interface, container: OwnedFd) -> Result<Moved
 pub struct Moved {
     name: String,
     index: u32,
+    /// Whether it was on the host.
+    up: bool,
     /// Keeps the namespace, and so the interface, in being.
     container: OwnedFd,
 }
 
 impl Moved {
-    /// Brings it back with its name and addresses: the container has failed.
+    /// Brings it back as it was, with its name and addresses: the container has failed.
     pub fn give_back(&self) -> Result<()> {
         let home = own_namespace()?;
         let key = Key::Index(self.index);
-        relocate(key, self.container.as_fd(), home.as_fd(), home.as_fd(), &self.name)
+        relocate(key, self.container.as_fd(), home.as_fd(), home.as_fd(), &self.name, self.up)
             .map(drop)
             .map_err(|error| error.within(format!("cannot bring interface {} back", self.name)))
     }
@@ -60,14 +63,16 @@ fn own_namespace() -> Result<OwnedFd> {
         .os(|| "cannot open the current network namespace")
 }
 
-/// Moves an interface from one namespace to another. Returns its number there.
+/// Moves an interface from one namespace to another, and sets it `up` there. Returns
+/// its number there, and whether it was up before.
 fn relocate(
     key: Key,
     from: BorrowedFd,
     to: BorrowedFd,
     home: BorrowedFd,
     name: &str,
-) -> Result<u32> {
+    up: bool,
+) -> Result<(u32, bool)> {
     if same_namespace(from, to)? {
         return Err(Error::new("the container is in the same network namespace")
             .hint("give the container a network namespace of its own"));
@@ -78,6 +83,12 @@ fn relocate(
         return Err(Error::os("no interface has this name", libc::ENODEV)
             .hint("it must be in the runtime's network namespace: see `ip link`"));
     };
+    if let Key::Name(asked) = key
+        && asked != link.name
+    {
+        return Err(Error::new(format!("that is another name of interface {}", link.name))
+            .hint("linux.netDevices takes the first name of an interface: see `ip link`"));
+    }
     // The kernel moves first and renames afterwards, so it must not be left to
     // the kernel to find a name that is taken.
     if find(&mut there, Key::Name(name))?.is_some() {
@@ -90,7 +101,8 @@ fn relocate(
         link,
         addresses,
     };
-    transfer.run(name)
+    let was_up = transfer.link.up;
+    transfer.run(name, up).map(|index| (index, was_up))
 }
 
 /// An interface.
@@ -125,10 +137,10 @@ struct Transfer<'fd> {
 }
 
 impl Transfer<'_> {
-    fn run(&mut self, name: &str) -> Result<u32> {
+    fn run(&mut self, name: &str, up: bool) -> Result<u32> {
         let mut index = self.link.index;
         self.send(&mut index, name)
-            .and_then(|()| configure(&mut self.container.socket, index, &self.addresses, true))
+            .and_then(|()| configure(&mut self.container.socket, index, &self.addresses, up))
             .map_err(|error| self.put_back(index, error))?;
         Ok(index)
     }
@@ -399,12 +411,12 @@ mod tests {
                 link,
                 addresses,
             };
-            let error = transfer.run("taken").unwrap_err();
+            let error = transfer.run("taken", true).unwrap_err();
             assert_eq!(error.errno, Some(libc::EEXIST));
             // An address that cannot be restored: prefix length 33.
             let impossible = Address::new("10.0.0.1".parse().unwrap(), 33);
             transfer.addresses.push(impossible);
-            let error = transfer.run("b").unwrap_err();
+            let error = transfer.run("b", true).unwrap_err();
             assert!(error.to_string().contains("10.0.0.1/33"), "{error}");
             let expected = (true, vec!["10.1.2.3/24".to_owned()]);
             assert_eq!(described(&mut transfer.host.socket, "a"), expected);

@@ -221,6 +221,8 @@ impl Preparation {
     /// Looks the program up with the ids and in the root that will execute it.
     fn find(&mut self, process: &Process) -> Result<()> {
         let mut env = [process.env.as_slice(), &process.supervision].concat();
+        // Empty, it is as good as none: shells and ssh look for files there.
+        env.retain(|variable| variable != "HOME=");
         if !env.iter().any(|variable| variable.starts_with("HOME=")) {
             env.push(format!("HOME={}", home_directory(process.user.uid)));
         }

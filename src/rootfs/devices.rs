@@ -9,7 +9,7 @@ use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::mount::MoveMountFlags;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -93,9 +93,15 @@ pub fn plan(linux: &Linux, compiler: &mut Compiler) -> Vec<Device> {
         devices.push(planned);
     }
     // The same path twice: the configuration's last word counts.
-    let mut seen = BTreeSet::new();
+    let mut later: BTreeMap<PathBuf, Option<String>> = BTreeMap::new();
     devices.reverse();
-    devices.retain(|device| seen.insert(device.path.clone()));
+    devices.retain(|device| {
+        let replaced_by = later.get(&device.path).cloned().flatten();
+        if let (Some(pointer), Some(by)) = (&device.pointer, replaced_by) {
+            compiler.warn(format!("{pointer}: {} is made as {by} says", device.path.display()));
+        }
+        later.insert(device.path.clone(), device.pointer.clone()).is_none()
+    });
     devices.reverse();
     devices
 }

@@ -419,6 +419,17 @@ fn permissions(directory: &OwnedFd) -> Result<String> {
 /// fsconfig(2) takes strings of less than 256 bytes.
 const LONGEST_VALUE: usize = 255;
 
+/// The beginning of a value: a list of layers fills a screen.
+fn shown(value: &str) -> String {
+    match value.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
+    }
+}
+
+/// In characters.
+const LONGEST_SHOWN: usize = 100;
+
 /// Sets one parameter of a file system context.
 pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()> {
     let set = |key: &str, value: Option<&str>| match value {
@@ -433,7 +444,7 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
         value => set(key, value),
     };
     result.map_err(|errno| {
-        let option = value.map_or(key.to_owned(), |value| format!("{key}={value}"));
+        let option = value.map_or(key.to_owned(), |value| format!("{key}={}", shown(value)));
         let error = with_log(context, format!("option {option} was refused"), errno);
         match (key, value) {
             (_, Some(value)) if value.len() > LONGEST_VALUE => {

@@ -114,8 +114,7 @@ fn set_layers(context: &OwnedFd, layers: &[OwnedFd]) -> Result<()> {
                 return configure(context, "lowerdir", Some(&paths.join(":")));
             }
             Err(errno) => {
-                return Err(with_log(context, format!("layer {index} was refused"), errno)
-                    .hint("overlayfs takes at most 500 layers"));
+                return Err(with_log(context, format!("layer {index} was refused"), errno));
             }
         }
     }

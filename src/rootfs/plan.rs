@@ -378,6 +378,7 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
         lower.extend(paths.map(|path| layer(Path::new(path), &place)));
     }
     lower.push(layer(&path, "/root/path"));
+    refuse_too_many(&lower, compiler);
     // An ordinary user's directories are root's in the container already.
     let is_root = compiler.host.maker() != Maker::User;
     let root_of = |map: &[IdMapping]| namespaces::to_host(map, 0).filter(|_| is_root);
@@ -388,6 +389,17 @@ fn plan_root(spec: &Spec, compiler: &mut Compiler) -> RootSource {
         user_xattr: compiler.in_user_namespace(),
         owner: root_of(&maps.uids).zip(root_of(&maps.gids)),
     })
+}
+
+/// How many lower layers overlayfs takes (`OVL_MAX_STACK`).
+const MOST_LAYERS: usize = 500;
+
+fn refuse_too_many(lower: &[Layer], compiler: &mut Compiler) {
+    let count = lower.len();
+    if let Some(first) = lower.first().filter(|_| count > MOST_LAYERS) {
+        let error = format!("{count} layers are more than overlayfs takes: {MOST_LAYERS}");
+        compiler.fault(first.blame(Error::new(error)));
+    }
 }
 
 /// `rootfsPropagation`, as `MS_*` and whether recursive.
@@ -426,9 +438,11 @@ fn plan_paths(paths: Option<&Vec<String>>, pointer: &str, compiler: &mut Compile
 /// A root that is a directory of somebody else's mount namespace is not
 /// hako's to change.
 fn refuse_root_changes(tree: &Tree, root: &RootSource, propagation: bool, compiler: &mut Compiler) {
+    let annotation = format!("/annotations/{OVERLAY_ANNOTATION}");
+    let overlay = if compiler.options.overlay.is_some() { "/root" } else { &annotation };
     let wants = [
         (tree.readonly_root, "a read-only root", "/root/readonly"),
-        (matches!(root, RootSource::Overlay(_)), "an overlay", "/root"),
+        (matches!(root, RootSource::Overlay(_)), "an overlay", overlay),
         (propagation, "rootfsPropagation", "/linux/rootfsPropagation"),
     ];
     refuse_mounts(&wants, compiler);

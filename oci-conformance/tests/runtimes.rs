@@ -1,6 +1,6 @@
 //! The suite against runtimes that misbehave: what it says of them, and that it survives them.
 //!
-//! They need root, so they are run with `--ignored`.
+//! They need root, so they are run with `--ignored`. Some break a runtime that passes: it is named by `OCI_RUNTIME`.
 
 // All of it is tests, also what is not marked as one.
 #![allow(clippy::unwrap_used)]
@@ -24,6 +24,30 @@ impl Fake {
         Self(path)
     }
 
+    /// The runtime at `OCI_RUNTIME`, which passes the suite, but for what this sed script changes in
+    /// config.json before `create`. `$option` is the mount option that the case is about.
+    fn editing(name: &str, edit: &str) -> Self {
+        let runtime = std::env::var("OCI_RUNTIME").expect("OCI_RUNTIME is a runtime that passes");
+        let script = format!(
+            r#"
+            for word; do
+                [ "$last" != --bundle ] || config=$word/config.json
+                last=$word
+            done
+            option=${{last#oci-mount-options-}}
+            case $option in
+            slave-only-receives) option=rslave ;;
+            private-does-not-receive) option=rprivate ;;
+            esac
+            if [ -n "$config" ]; then
+                edited=$(tr -d ' \n' <"$config" | sed "{edit}")
+                printf %s "$edited" >"$config"
+            fi
+            exec '{runtime}' "$@""#
+        );
+        Self::new(name, &script)
+    }
+
     /// Runs the cases with this in their id.
     fn suite(&self, filter: &str) -> Output {
         let mut suite = Command::new(env!("CARGO_BIN_EXE_oci-conformance"));
@@ -31,11 +55,22 @@ impl Fake {
         suite.arg(&self.0).output().unwrap()
     }
 
+    /// The records of the cases with this in their id.
+    fn records(&self, filter: &str) -> Vec<Value> {
+        let results: Value = serde_json::from_slice(&self.suite(filter).stdout).unwrap();
+        results["columns"][0]["records"].as_array().unwrap().clone()
+    }
+
     /// The record of one case.
     fn record(&self, case: &str) -> Value {
-        let results: Value = serde_json::from_slice(&self.suite(case).stdout).unwrap();
-        let records = results["columns"][0]["records"].as_array().unwrap();
-        records.iter().find(|record| record["id"] == case).unwrap().clone()
+        self.records(case).into_iter().find(|record| record["id"] == case).unwrap()
+    }
+
+    /// The mount options whose cases pass.
+    fn passed_options(&self) -> Vec<String> {
+        let passed = self.records("mount-options.").into_iter();
+        let passed = passed.filter(|record| record["outcome"] == "pass");
+        passed.map(|record| text(&record["id"]).replace("mount-options.", "")).collect()
     }
 }
 
@@ -97,4 +132,22 @@ fn what_one_leaves_is_named_and_gone() {
     }
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains(" /mnt "), "the mount has reached the host");
+}
+
+/// Mount options of which the kernel shows nothing: they must be known, and that is all.
+const UNSEEN: [&str; 7] =
+    ["defaults", "iversion", "loud", "noiversion", "norelatime", "rnorelatime", "silent"];
+
+#[test]
+#[ignore = "needs root and OCI_RUNTIME"]
+fn one_that_ignores_a_mount_option_fails_its_case() {
+    let edit = r#"s/\[\"$option\",/[/g; s/,\"$option\"\([],]\)/\1/g; s/\[\"$option\"]/[]/g"#;
+    assert_eq!(Fake::editing("ignores", edit).passed_options(), UNSEEN);
+}
+
+#[test]
+#[ignore = "needs root and OCI_RUNTIME"]
+fn one_that_does_not_know_a_mount_option_fails_its_case() {
+    let edit = r#"s/\([[,]\)\"$option\"\([],]\)/\1\"no-such-option\"\2/g"#;
+    assert_eq!(Fake::editing("knows-not", edit).passed_options(), [""; 0]);
 }

@@ -8,6 +8,7 @@
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -50,9 +51,14 @@ impl Fake {
 
     /// Runs the cases with this in their id.
     fn suite(&self, filter: &str) -> Output {
+        self.command(filter).args(["--timeout", "1"]).output().unwrap()
+    }
+
+    fn command(&self, filter: &str) -> Command {
         let mut suite = Command::new(env!("CARGO_BIN_EXE_oci-conformance"));
-        suite.args(["--timeout", "1", "--format", "json", "--filter", filter, "--runtime"]);
-        suite.arg(&self.0).output().unwrap()
+        suite.args(["--format", "json", "--filter", filter, "--jobs", "2", "--runtime"]);
+        suite.arg(&self.0);
+        suite
     }
 
     /// The records of the cases with this in their id.
@@ -101,9 +107,49 @@ fn one_that_hangs_costs_its_timeout() {
     let fake = Fake::new("hangs", "exec sleep 1000");
     let begin = Instant::now();
     let record = fake.record("lifecycle.create");
-    assert!(text(&record["got"]).starts_with("it hangs"), "{record}");
+    assert_eq!(record["got"], "it hangs", "{record}");
     assert_eq!(record["left"], serde_json::json!([]));
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+}
+
+/// What is on the host of the suite that runs, or has run, with this pid.
+fn remains(pid: u32) -> Vec<String> {
+    let name = format!("oci-conformance-{pid}");
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let cgroups = table.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+    let cgroup = PathBuf::from(cgroups.split(' ').nth(4).unwrap()).join(&name);
+    let places = [std::env::temp_dir().join(&name), cgroup].into_iter();
+    let places = places.filter(|place| place.exists()).map(|place| place.display().to_string());
+    let mounts = table.lines().filter(|line| line.contains(&name)).map(String::from);
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let command = fs::read_to_string(entry.ok()?.path().join("cmdline")).ok()?;
+        command.contains(&name).then(|| command.replace('\0', " "))
+    });
+    places.chain(mounts).chain(processes).collect()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_suite_that_is_told_to_end_cleans_up() {
+    let fake = Fake::new("endless", "sleep 1000; exit");
+    // One signal to the suite alone; one to all of its group, as a terminal does it.
+    for (signal, group, code) in [("TERM", "", 143), ("INT", "-", 130)] {
+        let mut suite = fake.command("lifecycle").process_group(0).spawn().unwrap();
+        let pid = suite.id();
+        let begin = Instant::now();
+        // Its directory, its cgroup, and the processes of both cases that run.
+        while remains(pid).iter().filter(|what| what.contains("--root=")).count() < 2 {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", remains(pid));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let target = format!("{group}{pid}");
+        assert!(
+            Command::new("kill").args(["-s", signal, "--", &target]).status().unwrap().success()
+        );
+        assert_eq!(suite.wait().unwrap().code(), Some(code));
+        assert_eq!(remains(pid), [""; 0]);
+        assert!(begin.elapsed() < Duration::from_secs(30));
+    }
 }
 
 #[test]

@@ -133,6 +133,12 @@ impl Command {
         Ok(Output { words, code: status.code(), stdout, stderr })
     }
 
+    /// The program and its words, for somebody else to run: a hook.
+    pub fn line(&self) -> Vec<String> {
+        let program = self.program.to_string_lossy().into_owned();
+        std::iter::once(program).chain(self.args.clone()).chain(self.id.clone()).collect()
+    }
+
     fn words(&self) -> String {
         let mut words = self.args.clone();
         words.extend(self.id.clone());

@@ -25,10 +25,8 @@ impl Fake {
         Self(path)
     }
 
-    /// The runtime at `OCI_RUNTIME`, which passes the suite, but for what this sed script changes in
-    /// config.json before `create`. `$option` is the mount option that the case is about.
+    /// A runtime that passes, but for what this sed script changes in config.json before `create`. `$option` is the mount option that the case is about.
     fn editing(name: &str, edit: &str) -> Self {
-        let runtime = std::env::var("OCI_RUNTIME").expect("OCI_RUNTIME is a runtime that passes");
         let script = format!(
             r#"
             for word; do
@@ -44,14 +42,37 @@ impl Fake {
                 edited=$(tr -d ' \n' <"$config" | sed "{edit}")
                 printf %s "$edited" >"$config"
             fi
-            exec '{runtime}' "$@""#
+            exec "$OCI_RUNTIME" "$@""#
         );
-        Self::new(name, &script)
+        Self::around(name, &script)
+    }
+
+    /// A runtime that passes, but for this command behind `create`; `$pid` is the container's.
+    fn meddling(name: &str, command: &str) -> Self {
+        let script = format!(
+            r#"
+            for word; do
+                [ "$last" != --pid-file ] || file=$word
+                last=$word
+            done
+            "$OCI_RUNTIME" "$@" || exit
+            if [ -n "$file" ]; then
+                pid=$(cat "$file")
+                {command} >/dev/null
+            fi"#
+        );
+        Self::around(name, &script)
+    }
+
+    /// A script around `$OCI_RUNTIME`, a runtime that passes the suite.
+    fn around(name: &str, script: &str) -> Self {
+        assert!(std::env::var_os("OCI_RUNTIME").is_some(), "OCI_RUNTIME is a runtime that passes");
+        Self::new(name, script)
     }
 
     /// Runs the cases with this in their id.
     fn suite(&self, filter: &str) -> Output {
-        self.command(filter).args(["--timeout", "1"]).output().unwrap()
+        self.command(filter).args(["--timeout", "5"]).output().unwrap()
     }
 
     fn command(&self, filter: &str) -> Command {
@@ -196,4 +217,37 @@ fn one_that_ignores_a_mount_option_fails_its_case() {
 fn one_that_does_not_know_a_mount_option_fails_its_case() {
     let edit = r#"s/\([[,]\)\"$option\"\([],]\)/\1\"no-such-option\"\2/g"#;
     assert_eq!(Fake::editing("knows-not", edit).passed_options(), [""; 0]);
+}
+
+#[test]
+#[ignore = "needs root and OCI_RUNTIME"]
+fn one_whose_exec_reaches_the_host_fails() {
+    let script = r#"
+        case " $* " in *" exec "*)
+            while [ "$1" != exec ]; do shift; done
+            shift 2
+            exec "$@" ;;
+        esac
+        exec "$OCI_RUNTIME" "$@""#;
+    let record = Fake::around("reaches", script).record("engine.exec-while-create-goes-on");
+    assert!(text(&record["expected"]).starts_with("no way to the host's files"), "{record}");
+}
+
+#[test]
+#[ignore = "needs root and OCI_RUNTIME"]
+fn one_whose_terminal_keeps_newlines_as_they_are_fails() {
+    let fake = Fake::meddling("raw", "stty -onlcr <\"/proc/$pid/fd/1\"");
+    let record = fake.record("process.terminal-relays");
+    assert_eq!(record["got"], r#""hello\n""#, "{record}");
+}
+
+#[test]
+#[ignore = "needs root and OCI_RUNTIME"]
+fn one_that_leaves_something_on_top_of_the_root_fails() {
+    let mount = "nsenter --mount=\"/proc/$pid/ns/mnt\" /bin/inspector mount tmpfs / tmpfs";
+    let fake = Fake::meddling("covers", mount);
+    for case in ["root.dot-dot", "root.dot-dot-of-an-overlay"] {
+        let record = fake.record(case);
+        assert!(text(&record["expected"]).starts_with("what is in /.."), "{record}");
+    }
 }

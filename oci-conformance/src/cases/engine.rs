@@ -1,13 +1,17 @@
 //! The command line as container engines use it: containerd's shim, dockerd, podman, buildah.
 
+use super::terminal::{ConsoleSocket, read_all};
 use crate::case::{Case, Level::Engine, Stop, Verdict, ensure, expect, fail};
+use crate::command::Output;
 use crate::container::Container;
 use crate::context::Context;
 use crate::unix::Exit;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// The cases of this theme.
 pub const CASES: &[Case] = &[
@@ -215,6 +219,57 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        id: "engine.exec-while-create-goes-on",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            // The mount namespace may still have the host's root. An error is as good as waiting
+            // for the container's own.
+            let program = cx.inspector().to_string_lossy().into_owned();
+            let copy = cx.bundle.write(&program, "")?;
+            fs::copy(&program, copy)?;
+            let marker = cx.host_file("marker", "")?.to_string_lossy().into_owned();
+            let kinds = ["prestart", "createRuntime", "createContainer"];
+            let begun = kinds.map(|kind| cx.bundle.dir().with_file_name("host").join(kind));
+            for (kind, begun) in kinds.iter().zip(&begun) {
+                let words = format!("save /dev/null -- write {} -- sleep 0.5", begun.display());
+                let words: Vec<&str> = words.split(' ').collect();
+                cx.bundle.hook(kind, Path::new(&program), &words);
+            }
+            let create = cx.create_command()?;
+            let creating = std::thread::spawn(move || create.output());
+            cx.runtime.remember(cx.id());
+            let exec = |begun: &PathBuf| {
+                appears(begun)?;
+                cx.runtime.command(&["exec", cx.id(), &program, "stat", &marker]).output()
+            };
+            let seen: Result<Vec<Output>, Stop> = begun.iter().map(exec).collect();
+            let created = creating.join();
+            created.map_err(|_| Stop::Suite("the thread of `create`".into()))??.ok()?;
+            for (kind, seen) in kinds.iter().zip(seen?) {
+                let reached = seen.stdout.contains("\"file\"");
+                let expected = format!("no way to the host's files while {kind} hooks run");
+                ensure(!reached, expected, seen.stdout)?;
+            }
+            Ok(())
+        },
+    },
+    Case {
+        id: "engine.exec-terminal",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            let container = cx.serve()?;
+            let socket = ConsoleSocket::bind(cx)?;
+            let exec = cx.runtime.command(&["exec", "--detach", "--tty", "--console-socket"]);
+            let exec = exec.arg(socket.path()).args(&[container.id(), "/bin/inspector"]);
+            exec.args(&["print", "hello"]).output()?.ok()?;
+            let said = read_all(&socket.receive()?);
+            expect("what arrives at the terminal", said, "hello\r\n")?;
+            container.end()
+        },
+    },
+    Case {
         id: "engine.exec-exit-code",
         level: Engine,
         refs: &[],
@@ -391,6 +446,17 @@ pub const CASES: &[Case] = &[
         },
     },
 ];
+
+/// Waits for a file that a hook writes.
+fn appears(path: &Path) -> Verdict {
+    for _ in 0..500 {
+        if path.exists() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(fail(format!("a hook to write {}", path.display()), "it does not"))
+}
 
 /// What a program of the container says, started by `exec`.
 fn exec(

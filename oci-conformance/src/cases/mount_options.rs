@@ -190,6 +190,8 @@ pub const OTHER: &[Case] = &[
             let source = tree(cx, MountFlags::empty())?;
             cx.bundle.bind(&source, "/data", &["rbind", "rprivate"]);
             let mut container = cx.serve()?;
+            let seen = container.ask("ls /data/sub")?;
+            expect("what is mounted below the source", &seen[0], ["marker"])?;
             ensure(!arrives(cx, &mut container)?, "no later mount of the host", "it arrives")?;
             container.end()
         },

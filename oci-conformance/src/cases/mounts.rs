@@ -62,7 +62,8 @@ pub const CASES: &[Case] = &[
         level: Should,
         refs: &["config.md:39"],
         run: |cx| {
-            let path = cx.bundle.inside("/");
+            let path = cx.bundle.dir().join("elsewhere");
+            std::fs::rename(cx.bundle.inside("/"), &path)?;
             cx.bundle.set("/root/path", json!(path));
             expect("a file of the root", &cx.ask("stat /bin/inspector")?[0]["type"], "file")
         },

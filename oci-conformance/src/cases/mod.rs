@@ -4,6 +4,7 @@ mod cgroups;
 mod config;
 mod devices;
 mod engine;
+mod exec;
 mod features;
 mod hooks;
 mod hooks_failing;
@@ -55,6 +56,7 @@ const THEMES: &[&[Case]] = &[
     seccomp::CASES,
     features::CASES,
     engine::CASES,
+    exec::CASES,
 ];
 
 /// Every case.

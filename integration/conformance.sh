@@ -31,7 +31,7 @@ $(peer crun)"
 case ${1-} in
 test)
     failed=0
-    cargo test --quiet --release --package oci-conformance --test runtimes -- --ignored || failed=1
+    OCI_RUNTIME=$hako cargo test --quiet --release --package oci-conformance --test runtimes -- --ignored || failed=1
     while read -r runtime deviations; do
         [ -z "$runtime" ] || "$suite" --runtime "$runtime" --deviations "$deviations" || failed=1
     done <<LIST

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 ///
 /// Needs root and cgroup v2. Each case runs in pid, mount, cgroup, network, IPC and UTS namespaces
 /// of its own. Exit code: 0 when everything is as expected, 1 when a result is not, 2 when the
-/// suite could not run.
+/// suite could not run, 128 and the number of the signal that ended it.
 #[derive(Debug, Parser)]
 #[command(name = "oci-conformance", version)]
 pub struct Arguments {

@@ -124,11 +124,19 @@ impl Command {
             child.kill()?;
             child.wait()?;
             let expected = format!("`{words}` to return within {} s", self.limit.as_secs());
-            return Err(fail(expected, format!("it hangs; {}", one_line(&read(&err)))));
+            let said = one_line(&read(&err));
+            let got = if said.is_empty() { "it hangs".into() } else { format!("it hangs: {said}") };
+            return Err(fail(expected, got));
         };
         times::note(&self.files.with_file_name(times::FILE), &words, begin.elapsed())?;
         let (stdout, stderr) = (read(&out), read(&err));
         Ok(Output { words, code: status.code(), stdout, stderr })
+    }
+
+    /// The program and its words, for somebody else to run: a hook.
+    pub fn line(&self) -> Vec<String> {
+        let program = self.program.to_string_lossy().into_owned();
+        std::iter::once(program).chain(self.args.clone()).chain(self.id.clone()).collect()
     }
 
     fn words(&self) -> String {
@@ -219,9 +227,13 @@ mod tests {
     #[test]
     fn a_command_that_hangs_costs_its_limit() {
         let begin = Instant::now();
-        let stop = outcome("hangs", "sleep 5", Duration::from_millis(50)).unwrap_err();
-        assert!(matches!(stop, Stop::Fail { got, .. } if got.starts_with("it hangs")));
-        assert!(begin.elapsed() < Duration::from_secs(3));
+        let hangs = |name, script| match outcome(name, script, Duration::from_millis(500)) {
+            Err(Stop::Fail { got, .. }) => got,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(hangs("silent", "exec sleep 5"), "it hangs");
+        assert_eq!(hangs("says", "echo wait >&2; exec sleep 5"), "it hangs: wait");
+        assert!(begin.elapsed() < Duration::from_secs(4));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! What a case is given: a bundle, the runtime, and what it takes to see a container.
 
 use crate::bundle::Bundle;
-use crate::case::{Stop, Verdict, fail};
+use crate::case::{Stop, Verdict, fail, skip};
 use crate::command::{Command, Output};
 use crate::container::{Container, Ran};
 use crate::runtime::Runtime;
 use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -174,6 +175,22 @@ impl Context {
     pub fn host_tmpfs(&self, name: &str, flags: MountFlags) -> Result<PathBuf, Stop> {
         let path = self.host_dir(name)?;
         mount("tmpfs", &path, "tmpfs", flags, c"mode=0755")?;
+        self.mounts.borrow_mut().push(path.clone());
+        Ok(path)
+    }
+
+    /// A writable overlay over `lower`, on a directory of the host for this case.
+    pub fn host_overlay(&self, name: &str, lower: &Path) -> Result<PathBuf, Stop> {
+        let (path, layers) =
+            (self.host_dir(name)?, self.host_tmpfs("layers", MountFlags::empty())?);
+        let [upper, work] = ["upper", "work"].map(|layer| layers.join(layer));
+        fs::create_dir(&upper)?;
+        fs::create_dir(&work)?;
+        let [lower, upper, work] = [lower, &upper, &work].map(Path::display);
+        let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let layers = CString::new(layers).map_err(std::io::Error::from)?;
+        mount("overlay", &path, "overlay", MountFlags::empty(), layers.as_c_str())
+            .map_err(|errno| skip(format!("this host mounts no overlay: {errno}")))?;
         self.mounts.borrow_mut().push(path.clone());
         Ok(path)
     }

@@ -1,6 +1,6 @@
 //! Processes that hold something for a case: namespaces to join, a cgroup that is not empty.
 
-use crate::case::Stop;
+use crate::case::{Stop, skip};
 use crate::isolation::OWN_BINARY;
 use rustix::thread::UnshareFlags;
 use std::io::{BufRead, BufReader, Read};
@@ -29,7 +29,7 @@ impl Holder {
             Ok(pid) => Ok(Self { outer, pid }),
             Err(_) => {
                 let _ = outer.wait();
-                Err(Stop::Skip(format!("this host refuses new {} namespaces", kinds.join(", "))))
+                Err(skip(format!("this host refuses new {} namespaces", kinds.join(", "))))
             }
         }
     }

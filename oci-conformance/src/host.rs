@@ -84,3 +84,41 @@ pub fn describe(controllers: &[String]) -> String {
         std::env::consts::ARCH
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The literals behind each place where one of these functions is called in the suite's source.
+    fn reasons(dir: &Path) -> Vec<String> {
+        let mut found = Vec::new();
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                found.extend(reasons(&path));
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for call in text.split("skip(").skip(1) {
+                let call = call.trim_start().trim_start_matches("format!(");
+                let literal = call.strip_prefix('"').and_then(|rest| rest.split('"').next());
+                found.extend(literal.map(String::from));
+            }
+            for call in text.split("needs_file(").skip(1) {
+                let literals: Vec<&str> = call.split(')').next().unwrap().split('"').collect();
+                found.extend(literals.iter().rev().nth(1).map(|reason| (*reason).to_string()));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_reason_to_skip_is_in_the_readme() {
+        let reasons = reasons(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
+        assert!(reasons.len() > 20, "{reasons:?}");
+        for reason in reasons {
+            let fixed = reason.split('{').next().unwrap();
+            assert!(include_str!("../README.md").contains(fixed), "README.md lacks: {reason}");
+        }
+    }
+}

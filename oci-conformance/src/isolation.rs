@@ -98,6 +98,7 @@ pub const OWN_BINARY: &str = "/proc/self/exe";
 pub fn enter_stage() -> Option<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let (stage, rest) = words.split_first()?;
+    unix::stop_taking_interrupts();
     let job = || serde_json::from_str::<Job>(rest.first().map_or("", String::as_str));
     Some(match stage.as_str() {
         "__hold" => holder::hold(rest),

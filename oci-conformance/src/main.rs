@@ -28,6 +28,7 @@ mod unix;
 
 use clap::Parser;
 use cli::{Arguments, Format};
+use runner::Outcome;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -61,7 +62,13 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
     let format = arguments.format.unwrap_or(Format::Pretty);
     let progress = std::io::stderr().is_terminal() && format != Format::Pretty;
-    let results = runner::run(arguments, &chosen, progress)?;
+    let results = match runner::run(arguments, &chosen, progress)? {
+        Outcome::Complete(results) => results,
+        Outcome::Interrupted(signal) => {
+            eprintln!("oci-conformance: ended by signal {signal}");
+            return Ok(ExitCode::from(128 + signal));
+        }
+    };
     print(&report::render(format, &results))?;
     Ok(if results.changes() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -7,7 +7,8 @@ use crate::deviations::Deviations;
 use crate::isolation::{Job, Report};
 use crate::results::{Column, Record, Results};
 use crate::subject::Subject;
-use crate::{host, times, unix};
+use crate::unix::Interrupts;
+use crate::{host, times};
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// How a run ended.
+pub enum Outcome {
+    /// Every case has its result.
+    Complete(Results),
+    /// This signal came before.
+    Interrupted(u8),
+}
+
 /// Runs every chosen case with every runtime.
-pub fn run(arguments: &Arguments, cases: &[&Case], progress: bool) -> Result<Results, String> {
+pub fn run(arguments: &Arguments, cases: &[&Case], progress: bool) -> Result<Outcome, String> {
     let subjects: Result<Vec<Subject>, String> =
         arguments.runtimes.iter().map(|text| Subject::parse(text)).collect();
     let subjects = subjects?;
@@ -44,7 +53,8 @@ pub fn run(arguments: &Arguments, cases: &[&Case], progress: bool) -> Result<Res
             .collect();
         Column { subject, records, seconds: begin.elapsed().as_secs_f64() }
     });
-    Ok(Results { host, columns: columns.collect() })
+    let results = Results { host, columns: columns.collect() };
+    Ok(run.interrupts.signal().map_or(Outcome::Complete(results), Outcome::Interrupted))
 }
 
 /// What all cases of a run share. Dropping it removes everything from the host.
@@ -53,6 +63,7 @@ struct Run {
     inspector: PathBuf,
     timeout: u64,
     count: AtomicUsize,
+    interrupts: Interrupts,
     // Dropped in this order.
     cgroup: Cgroup,
     _enabled: [Enabled; 2],
@@ -72,6 +83,9 @@ impl Run {
             return Err("it takes root to make containers".into());
         }
         let built = inspector()?;
+        // From here on there is something to clean up.
+        let interrupts =
+            Interrupts::take().map_err(|error| format!("cannot wait for signals: {error}"))?;
         let name = format!("oci-conformance-{}", std::process::id());
         let dir = Scratch(std::env::temp_dir().join(&name));
         // Users of a user namespace must be able to pass.
@@ -88,10 +102,10 @@ impl Run {
             .map_err(|error| format!("cannot make a cgroup in {}: {error}", root.display()))?;
         let own = cgroup::enable_controllers(cgroup.dir());
         let count = AtomicUsize::new(0);
-        Ok(Self { dir, inspector, timeout, count, cgroup, _enabled: [own, above] })
+        Ok(Self { dir, inspector, timeout, count, interrupts, cgroup, _enabled: [own, above] })
     }
 
-    /// The reports of all cases, in their order, with the time each took.
+    /// The reports of all cases, in their order, with the time each took. A signal cuts them short.
     fn all(
         &self,
         subject: &Subject,
@@ -107,6 +121,9 @@ impl Run {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(case) = cases.get(index) else { break };
+                        if self.interrupts.arrived() {
+                            break;
+                        }
                         if progress {
                             eprint!("\r\x1b[K{} {}/{}", subject.label, index + 1, cases.len());
                         }
@@ -157,7 +174,7 @@ impl Run {
         let mut child = command.spawn()?;
         // A command that hangs is ended by the case itself; this is for a case that hangs.
         let limit = Duration::from_secs(3 * self.timeout + 5);
-        if unix::ended_within(&mut child, limit)?.is_none() {
+        if self.interrupts.or_end(&mut child, limit)?.is_none() {
             child.kill()?;
             child.wait()?;
             let why = format!("it was ended after {} s", limit.as_secs());

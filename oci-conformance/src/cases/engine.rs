@@ -1,13 +1,14 @@
 //! The command line as container engines use it: containerd's shim, dockerd, podman, buildah.
 
 use crate::case::{Case, Level::Engine, Stop, Verdict, ensure, expect, fail};
-use crate::container::Container;
 use crate::context::Context;
-use crate::unix::Exit;
+use crate::unix::{Exit, orphan_ended_within};
+use rustix::process::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 /// The cases of this theme.
 pub const CASES: &[Case] = &[
@@ -75,6 +76,23 @@ pub const CASES: &[Case] = &[
             container.try_to("kill")?.ok()?;
             expect("what arrives", &container.answer()?["signal"], "SIGTERM")?;
             container.wait()?;
+            container.delete()
+        },
+    },
+    Case {
+        id: "engine.kill-all",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            // What containerd's shim does to a container that shares its pid namespace.
+            cx.bundle.without_namespace("pid");
+            let mut container = cx.serve()?;
+            let child = container.ask("spawn-sleep")?[0]["child"].clone();
+            cx.runtime.command(&["kill", "--all", container.id(), "KILL"]).output()?.ok()?;
+            container.wait()?;
+            let child = child.as_i64().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+            let ended = child.and_then(|pid| orphan_ended_within(pid, Duration::from_secs(5)));
+            ensure(ended.is_some(), "an end of the other process, too", "it still runs")?;
             container.delete()
         },
     },
@@ -202,99 +220,6 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
-        id: "engine.exec",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            let container = cx.serve()?;
-            let seen = exec(cx, &container, &[], "report")?;
-            let init = fs::read_link(format!("/proc/{}/ns/mnt", container.pid()))?;
-            expect("mount namespace", &seen["namespaces"]["mnt"], init)?;
-            expect("working directory", &seen["cwd"], "/")?;
-            container.end()
-        },
-    },
-    Case {
-        id: "engine.exec-exit-code",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            let container = cx.serve()?;
-            let words = ["exec", container.id(), "/bin/inspector", "exit", "5"];
-            expect("exit code", cx.runtime.command(&words).output()?.code, 5)?;
-            container.end()
-        },
-    },
-    Case {
-        id: "engine.exec-options",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            let container = cx.serve()?;
-            let options = ["--user", "33:44", "--cwd", "/tmp", "--env", "KEY=value"];
-            let seen = exec(cx, &container, &options, "report")?;
-            expect("uid", &seen["uid"]["effective"], 33)?;
-            expect("gid", &seen["gid"]["effective"], 44)?;
-            expect("working directory", &seen["cwd"], "/tmp")?;
-            let there = crate::case::contains(&seen["env"], "KEY=value");
-            ensure(there, "KEY=value", &seen["env"])?;
-            container.end()
-        },
-    },
-    Case {
-        id: "engine.exec-process-detached",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            // As containerd's shim does it.
-            let container = cx.serve()?;
-            let process = json!({
-                "args": ["/bin/inspector", "sleep", "60"], "cwd": "/tmp", "env": ["PATH=/bin"],
-                "user": { "uid": 7, "gid": 8 },
-            });
-            let (file, pid_file) =
-                (cx.host_file("process", &process.to_string())?, cx.host_dir("")?.join("exec.pid"));
-            let command = cx.runtime.command(&["exec", "--detach", "--process"]).arg(file);
-            command.arg("--pid-file").arg(&pid_file).id(container.id()).output()?.ok()?;
-            let pid = fs::read_to_string(&pid_file)?;
-            let status = fs::read_to_string(format!("/proc/{}/status", pid.trim()))?;
-            let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-            expect("uid of the process", uid.map(str::trim), "7\t7\t7\t7")?;
-            container.end()
-        },
-    },
-    Case {
-        id: "engine.exec-joins-the-cgroup",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            let container = cx.serve()?;
-            let pid_file = cx.host_dir("")?.join("exec.pid");
-            let words = ["exec", "--detach", "--pid-file"];
-            let command = cx.runtime.command(&words).arg(&pid_file);
-            command.args(&[container.id(), "/bin/inspector", "sleep", "60"]).output()?.ok()?;
-            let pid = fs::read_to_string(&pid_file)?;
-            let line = fs::read_to_string(format!("/proc/{}/cgroup", pid.trim()))?;
-            let wanted = super::cgroups::cgroup_of(&container)?;
-            let place = line.lines().find_map(|line| line.strip_prefix("0::"));
-            expect("cgroup", place, wanted)?;
-            container.end()
-        },
-    },
-    Case {
-        id: "engine.exec-in-a-stopped-container",
-        level: Engine,
-        refs: &[],
-        run: |cx| {
-            let mut container = cx.create()?;
-            container.start()?;
-            container.wait()?;
-            let words = ["exec", container.id(), "/bin/inspector", "exit", "0"];
-            cx.runtime.command(&words).output()?.fails()?;
-            container.delete()
-        },
-    },
-    Case {
         id: "engine.pause-and-resume",
         level: Engine,
         refs: &[],
@@ -391,18 +316,6 @@ pub const CASES: &[Case] = &[
         },
     },
 ];
-
-/// What a program of the container says, started by `exec`.
-fn exec(
-    cx: &Context,
-    container: &Container,
-    options: &[&str],
-    command: &str,
-) -> Result<Value, Stop> {
-    let exec = cx.runtime.command(&["exec"]).args(options);
-    let output = exec.args(&[container.id(), "/bin/inspector", command]).output()?.ok()?;
-    serde_json::from_str(&output.stdout).map_err(|_| fail("a report from inside", output.stdout))
-}
 
 /// The last error of a log in JSON lines, as containerd reads it.
 fn error_line(log: &str) -> Result<String, Stop> {

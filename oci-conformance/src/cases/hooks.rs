@@ -124,13 +124,14 @@ pub const CASES: &[Case] = &[
         level: Must,
         refs: &["config.md:592", "runtime.md:16"],
         run: |cx| {
-            // While `create` goes on, and before the program runs, a runtime may have values of its
-            // own; afterwards there is one truth.
+            // While `create` goes on a runtime may have values of its own; afterwards there is one
+            // truth.
             let states = states(cx)?;
-            for (kind, state) in KINDS.iter().zip(&states).take(4) {
+            for (kind, state) in KINDS.iter().zip(&states).take(3) {
                 let early = state["status"] != "running" && state["status"] != "stopped";
                 ensure(early, format!("a status for {kind} before running"), &state["status"])?;
             }
+            expect("status for startContainer", &states[3]["status"], "created")?;
             expect("status for poststart", &states[4]["status"], "running")?;
             expect("status for poststop", &states[5]["status"], "stopped")
         },
@@ -143,6 +144,36 @@ pub const CASES: &[Case] = &[
             let states = states(cx)?;
             let status: Vec<&Value> = states.iter().take(3).map(|state| &state["status"]).collect();
             expect("status while `create` goes on", status, ["creating"; 3])
+        },
+    },
+    Case {
+        id: "hooks.status-asked-meanwhile",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            // The lifecycle calls it `creating` until `create` is over.
+            let ask = cx.runtime.command(&["state"]).id(cx.id()).line();
+            let ask: Vec<&str> = ask.iter().map(String::as_str).collect();
+            let kinds = ["prestart", "createRuntime"];
+            for kind in kinds {
+                let out = cx.host_dir("log")?.join(kind);
+                let mut words = vec!["save", "/dev/null", "--", "into", path(&out), "run"];
+                words.extend(&ask);
+                let program = cx.inspector().to_path_buf();
+                cx.bundle.hook(kind, &program, &words);
+            }
+            let container = cx.create()?;
+            for kind in kinds {
+                let seen = fs::read_to_string(cx.host_dir("log")?.join(kind))?;
+                let seen: Value = serde_json::from_str(&seen).unwrap_or_default();
+                let status = &seen["stdout"]["status"];
+                ensure(
+                    status == "creating",
+                    format!("status while {kind} hooks run: creating"),
+                    &seen,
+                )?;
+            }
+            container.expect_status("created")
         },
     },
     Case {

@@ -4,6 +4,7 @@ mod cgroups;
 mod config;
 mod devices;
 mod engine;
+mod exec;
 mod features;
 mod hooks;
 mod hooks_failing;
@@ -36,6 +37,9 @@ const THEMES: &[&[Case]] = &[
     privileges::CASES,
     mounts::CASES,
     mount_options::PLAIN,
+    mount_options::CONTRARY,
+    mount_options::BIND,
+    mount_options::PROPAGATION,
     mount_options::RECURSIVE,
     mount_options::OTHER,
     idmap::CASES,
@@ -52,6 +56,7 @@ const THEMES: &[&[Case]] = &[
     seccomp::CASES,
     features::CASES,
     engine::CASES,
+    exec::CASES,
 ];
 
 /// Every case.

@@ -8,7 +8,7 @@ use crate::case::{
 };
 use crate::context::Context;
 use rustix::mount::MountFlags;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// The cases of this theme.
@@ -62,9 +62,21 @@ pub const CASES: &[Case] = &[
         level: Should,
         refs: &["config.md:39"],
         run: |cx| {
-            let path = cx.bundle.inside("/");
+            let path = cx.bundle.dir().join("elsewhere");
+            std::fs::rename(cx.bundle.inside("/"), &path)?;
             cx.bundle.set("/root/path", json!(path));
             expect("a file of the root", &cx.ask("stat /bin/inspector")?[0]["type"], "file")
+        },
+    },
+    Case { id: "root.dot-dot", level: Engine, refs: &[], run: nothing_above_the_root },
+    Case {
+        id: "root.dot-dot-of-an-overlay",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            let root = cx.host_overlay("root", &cx.bundle.inside("/"))?;
+            cx.bundle.set("/root/path", json!(root));
+            nothing_above_the_root(cx)
         },
     },
     Case {
@@ -259,6 +271,16 @@ pub const CASES: &[Case] = &[
         },
     },
 ];
+
+/// Demands that the directory above the root is the root: what was the root before is not found above
+/// it, nor on top of it.
+fn nothing_above_the_root(cx: &mut Context) -> Verdict {
+    let seen = cx.ask("ls / -- ls /.. -- ls /../.. -- stat / -- stat /..")?;
+    expect("what is in /..", &seen[1], &seen[0])?;
+    expect("what is in /../..", &seen[2], &seen[0])?;
+    let place = |stat: &Value| json!([stat["device"], stat["inode"]]);
+    expect("device and inode of /..", place(&seen[4]), place(&seen[3]))
+}
 
 fn read_only_bind(cx: &mut Context) -> Verdict {
     let source = cx.host_tmpfs("data", MountFlags::empty())?;

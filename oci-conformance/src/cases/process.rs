@@ -6,7 +6,7 @@ use crate::case::{
     Level::{Engine, Must, Should},
     ensure, expect,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The cases of this theme.
 pub const CASES: &[Case] = &[
@@ -79,6 +79,23 @@ pub const CASES: &[Case] = &[
                 ensure(there, format!("{variable} in the environment"), &seen["env"])?;
             }
             Ok(())
+        },
+    },
+    Case {
+        id: "process.home",
+        level: Engine,
+        refs: &[],
+        run: |cx| {
+            // Images of engines count on it: `~` and many programs need it.
+            let home = |env: &Value| {
+                let mut env = env.as_array().into_iter().flatten().filter_map(Value::as_str);
+                env.find_map(|entry| entry.strip_prefix("HOME=").map(String::from))
+            };
+            expect("HOME of root without /etc/passwd", home(&cx.inspect()?["env"]), "/")?;
+            cx.bundle.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\n")?;
+            expect("HOME as in /etc/passwd", home(&cx.inspect()?["env"]), "/root")?;
+            cx.bundle.set("/process/env", json!(["HOME=/other"]));
+            expect("HOME as configured", home(&cx.inspect()?["env"]), "/other")
         },
     },
     Case {
@@ -194,8 +211,8 @@ pub const CASES: &[Case] = &[
             let terminal = socket.receive()?;
             container.start()?;
             container.wait()?;
-            let text = read_all(&terminal);
-            ensure(text.contains("hello"), "hello on the terminal", format!("{text:?}"))?;
+            // `docker run -t` shows it as it comes: a new line has to begin at the left.
+            expect("what arrives at the terminal", read_all(&terminal), "hello\r\n")?;
             container.delete()
         },
     },

@@ -122,7 +122,9 @@ pub const CASES: &[Case] = &[
         refs: &["config-linux.md:948"],
         run: |cx| {
             rules(cx, json!([mkdir("SCMP_ACT_LOG")]))?;
-            expect("mkdir", &cx.ask("mkdir /tmp/x")?[0], "ok")
+            let seen = cx.ask("mkdir /tmp/x -- report")?;
+            expect("mkdir", &seen[0], "ok")?;
+            expect("seccomp mode: a filter", &seen[1]["attributes"]["seccomp_mode"], 2)
         },
     },
     Case {

@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::namespaces::{self, Account, IdKind, IdMapping, Kind};
 use crate::process;
 use crate::resctrl;
+use crate::user;
 use oci_spec::runtime::Arch;
 use rustix::fs::{Access, statfs};
 use rustix::thread::CapabilitySet;
@@ -277,8 +278,8 @@ impl Host {
 
     /// Whether the user's own systemd could make units.
     pub fn has_systemd_of_user(&self) -> bool {
-        let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
-        let listens = || Path::new(&directory).join("systemd/private").exists();
+        let listens =
+            || user::runtime_dir().is_some_and(|dir| dir.join("systemd/private").exists());
         self.maker() == Maker::User
             && (self.systemd.get().is_some() || listens())
             && self.systemd().is_ok_and(|systemd| systemd.instance == systemd::Instance::User)

@@ -37,6 +37,7 @@ pub mod state;
 #[allow(unsafe_code)]
 pub mod sys;
 pub mod terminal;
+pub mod user;
 pub mod weaken;
 
 /// Version of the runtime specification that is implemented.

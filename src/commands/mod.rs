@@ -33,7 +33,10 @@ use crate::seal::Seal;
 use crate::spawn;
 use crate::state::{Record, StateDir, Status, check_id};
 use crate::sys::Regex;
+use crate::user;
 use clap::CommandFactory;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -243,11 +246,9 @@ fn state_root(global: &Global) -> Result<PathBuf> {
     if let Some(root) = &global.root {
         return std::path::absolute(root).os(|| format!("cannot resolve {}", root.display()));
     }
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    let runtime_dir = runtime_dir.map(PathBuf::from);
     let user = rustix::process::geteuid();
     if user.is_root() {
-        let own = runtime_dir.filter(|_| is_disguised_user());
+        let own = user::runtime_dir().filter(|_| is_disguised_user());
         return Ok(own.unwrap_or_else(|| PathBuf::from("/run")).join("hako"));
     }
     // Where a login would have it, for who came by su(1) or sudo(8).
@@ -256,12 +257,18 @@ fn state_root(global: &Global) -> Result<PathBuf> {
         let owner = std::fs::metadata(&directory).map(|metadata| metadata.uid());
         (owner.ok() == Some(user.as_raw())).then_some(directory)
     };
-    let directory = runtime_dir.or_else(by_login).ok_or_else(|| {
-        Error::new("there is no directory for the state of containers").hint(
-            "set XDG_RUNTIME_DIR to a directory of yours that lasts until the next boot, or use --root; a login makes /run/user/UID, and loginctl enable-linger keeps it",
-        )
+    let directory = user::runtime_dir().or_else(by_login).ok_or_else(|| {
+        Error::new("there is no directory for the state of containers")
+            .hint(user::RUNTIME_DIR_REMEDY)
     })?;
-    Ok(directory.join("hako"))
+    // By su(1), which keeps the variable, it may be another user's. What is not there is made.
+    match rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(Errno::ACCESS) => {
+            Err(Error::os(format!("cannot write to {}", directory.display()), Errno::ACCESS)
+                .hint(user::RUNTIME_DIR_REMEDY))
+        }
+        _ => Ok(directory.join("hako")),
+    }
 }
 
 /// Whether root is an ordinary user in a user namespace, as rootless engines run

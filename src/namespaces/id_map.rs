@@ -138,7 +138,7 @@ fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Opti
             .hint("as root: apt-get install uidmap (dnf install shadow-utils, apk add shadow-uidmap); or map the own id alone: hako spec --rootless then writes such mappings"))),
         Helper::Powerless { path, reason, remedy } => (
             None,
-            Some(Error::new(format!("{} {reason}", path.display())).hint(*remedy)),
+            Some(Error::new(format!("{} {reason}", path.display())).hint(remedy)),
         ),
     };
     faults.extend(fault.map(|fault| fault.at(pointer)));

@@ -1,8 +1,12 @@
 //! Why the kernel refuses namespaces, and what to do about it.
 
+use super::apply::own_map;
+use super::id_map::{is_mapped, own_map_remedy};
 use super::plan::{CloneSet, Kind, names};
+use super::subordinate::IdKind;
 use crate::cgroups::{self, Placement};
 use crate::error::Error;
+use rustix::io::Errno;
 
 /// A reason as the end of a sentence, and its remedy.
 type Reason = (String, String);
@@ -11,7 +15,7 @@ type Reason = (String, String);
 type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// An error of clone3(2), explained.
-pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: rustix::io::Errno) -> Error {
+pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: Errno) -> Error {
     let kinds: Vec<Kind> = clone.new.clone();
     let message = match kinds.as_slice() {
         [] => "cannot clone a process".to_owned(),
@@ -19,12 +23,12 @@ pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: rustix::io::Er
     };
     let error = Error::os(message, errno);
     match errno {
-        rustix::io::Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
-        rustix::io::Errno::BUSY => {
+        Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
+        Errno::BUSY => {
             error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
         }
-        rustix::io::Errno::OPNOTSUPP => cgroups::explain_type(cgroup),
-        rustix::io::Errno::ACCESS if !kinds.contains(&Kind::User) => error.hint(format!(
+        Errno::OPNOTSUPP => cgroups::explain_type(cgroup),
+        Errno::ACCESS if !kinds.contains(&Kind::User) => error.hint(format!(
             "a process may be put into {cgroup} by its owner only from the cgroups that were delegated with it: call hako from there"
         )),
         _ => explain(error, &kinds),
@@ -39,6 +43,22 @@ pub fn explain(error: Error, kinds: &[Kind]) -> Error {
         return error;
     };
     Error { message: format!("{}, since {reason}", error.message), ..error }.hint(remedy)
+}
+
+/// An id that a process cannot have: of one that its user namespace does not map,
+/// the kernel says EINVAL.
+pub fn id_refused(kind: IdKind, id: u32, errno: Errno) -> Error {
+    let what = format!("cannot change to {} {id}", kind.word());
+    if errno != Errno::INVAL {
+        return Error::os(what, errno);
+    }
+    let map = own_map(kind);
+    let remedy = match is_mapped(&map, id) {
+        // It could not be read.
+        true => "choose another id, or have whoever made that namespace map this one".to_owned(),
+        false => own_map_remedy(kind, &map),
+    };
+    Error::os(format!("{what}, which is not mapped in the user namespace"), errno).hint(remedy)
 }
 
 fn find(errno: i32, kinds: &[Kind], read: Read) -> Option<Reason> {

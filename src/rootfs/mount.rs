@@ -13,7 +13,8 @@ use super::options::{self, Attributes};
 use super::path::{Root, is_on, retire};
 use super::plan_mount::{Mount, MountKind};
 use super::refused::{
-    attributes_refused, clone_refused, explain_unseen, idmap_refused, unknown_filesystem,
+    attributes_refused, clone_refused, explain_foreign, explain_unseen, idmap_refused,
+    unknown_filesystem,
 };
 use crate::error::{Context, Error, Result};
 use crate::namespaces;
@@ -177,7 +178,8 @@ impl Mount {
             configure(&context, "mode", Some(&permissions(target)?))?;
         }
         rustix::mount::fsconfig_create(&context)
-            .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
+            .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))
+            .map_err(|error| explain_foreign(error, filesystem))?;
         let set = self.new_attributes() & !self.late_attributes();
         let tree = rustix::mount::fsmount(
             &context,

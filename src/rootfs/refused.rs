@@ -3,6 +3,8 @@
 use super::mountinfo::Mounted;
 use super::options::{ATIME_FIELD, Attributes};
 use crate::error::Error;
+use crate::namespaces::{self, Kind};
+use crate::plan::needs_namespace;
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -37,8 +39,27 @@ pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
     match errno {
         Errno::NODEV => error
             .hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
-        _ => error,
+        _ => explain_foreign(error, name),
     }
+}
+
+/// A new file system that shows a namespace: to make it takes privilege over that
+/// (`mount_capable` in the kernel).
+pub fn explain_foreign(error: Error, filesystem: &str) -> Error {
+    let (kind, remedy) = match filesystem {
+        "proc" => (Kind::Pid, "bind the host's: type bind, source /proc, options rbind"),
+        "sysfs" => (Kind::Network, "bind the host's: type bind, source /sys, options rbind and ro"),
+        "mqueue" => (Kind::Ipc, "leave the mount out"),
+        _ => return error,
+    };
+    if error.errno != Some(libc::EPERM) || namespaces::is_own(kind) {
+        return error;
+    }
+    let message = format!(
+        "cannot mount {filesystem}, since it shows the {kind} namespace, which belongs to another user namespace than the container's"
+    );
+    let hint = format!("{}, without a path; or {remedy}", needs_namespace(kind));
+    Error { message, ..error }.hint(hint)
 }
 
 /// Directories that the kernel keeps for other file systems: covering them hides

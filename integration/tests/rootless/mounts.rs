@@ -167,6 +167,30 @@ impl Drop for Covered {
 
 /// In a user namespace the kernel makes no file system that would show what a
 /// container around hako hides.
+/// Such a file system is made by who has privilege over the namespace it shows.
+#[test]
+fn what_shows_a_foreign_namespace_is_refused_with_the_reason() {
+    let hako = Runtime::as_user();
+    each(
+        [("pid", "proc", "/mounts/0"), ("ipc", "mqueue", "/mounts/4")],
+        |(kind, name, pointer)| {
+            let mut bundle = hako.bundle();
+            bundle.without_namespace(kind);
+            let output = hako.refuses(&bundle, pointer);
+            let reason = format!("cannot mount {name}, since it shows the {kind} namespace, which");
+            let remedy = format!("hint: add {{\"type\": \"{kind}\"}} to linux.namespaces");
+            says(&output, &[&reason, &remedy]);
+        },
+    );
+    // As the hint has it.
+    let mut bundle = hako.bundle();
+    bundle.without_namespace("pid");
+    bundle.set("/mounts/0/type", "bind").set("/mounts/0/source", "/proc");
+    bundle.set("/mounts/0/options", ["rbind"]);
+    let seen = hako.inspect(&bundle);
+    assert_ne!(seen["pid"], 1);
+}
+
 #[test]
 fn a_covered_sys_is_recognised_and_named() {
     let hako = Runtime::as_user();

@@ -47,6 +47,7 @@ pub struct Host {
     delegated_cgroup: OnceCell<Option<PathBuf>>,
     delegated_controllers: OnceCell<Vec<String>>,
     systemd: OnceCell<systemd::Facts>,
+    booted_by_systemd: OnceCell<bool>,
 }
 
 impl Host {
@@ -67,6 +68,7 @@ impl Host {
         let _ = host.resctrl.set(Some(PathBuf::from(resctrl::MOUNT_POINT)));
         let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
+        let _ = host.booted_by_systemd.set(true);
         let _ = host
             .systemd
             .set(systemd::Facts { instance: systemd::Instance::System, root: PathBuf::from("/") });
@@ -274,6 +276,11 @@ impl Host {
         }
         let facts = systemd::Facts::probe()?;
         Ok(self.systemd.get_or_init(|| facts))
+    }
+
+    /// Whether systemd hands out the cgroups of this machine.
+    pub fn is_booted_by_systemd(&self) -> bool {
+        *self.booted_by_systemd.get_or_init(systemd::is_booted)
     }
 
     /// Whether the user's own systemd could make units.

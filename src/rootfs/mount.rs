@@ -13,11 +13,11 @@ use super::options::{self, Attributes};
 use super::path::{Root, is_on, retire};
 use super::plan_mount::{Mount, MountKind};
 use super::refused::{
-    attributes_refused, clone_refused, explain_foreign, explain_unseen, idmap_refused,
+    attributes_refused, clone_refused, explain_foreign, explain_id, explain_unseen, idmap_refused,
     unknown_filesystem,
 };
 use crate::error::{Context, Error, Result};
-use crate::namespaces;
+use crate::namespaces::{self, IdKind};
 use crate::sys::{self, MountAttributes};
 use crate::weaken::{Defence, lacks};
 use rustix::fs::{CWD, Mode};
@@ -441,9 +441,8 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
             (_, Some(value)) if value.len() > LONGEST_VALUE => {
                 error.hint("mount option values are limited to 255 bytes")
             }
-            ("gid" | "uid", Some(_)) => {
-                error.hint("the id must be mapped in the container's user namespace")
-            }
+            ("uid", Some(value)) => explain_id(error, IdKind::User, value),
+            ("gid", Some(value)) => explain_id(error, IdKind::Group, value),
             _ => error,
         }
     })

@@ -182,6 +182,11 @@ fn what_shows_a_foreign_namespace_is_refused_with_the_reason() {
             says(&output, &[&reason, &remedy]);
         },
     );
+    let mut bundle = hako.bundle();
+    let pointer =
+        bundle.mount(json!({ "destination": "/disk", "type": "ext4", "source": "/dev/x" }));
+    let output = hako.refuses(&bundle, &pointer);
+    says(&output, &["cannot mount ext4", "hint: in a user namespace the kernel makes no ext4: "]);
     // As the hint has it.
     let mut bundle = hako.bundle();
     bundle.without_namespace("pid");
@@ -189,6 +194,20 @@ fn what_shows_a_foreign_namespace_is_refused_with_the_reason() {
     bundle.set("/mounts/0/options", ["rbind"]);
     let seen = hako.inspect(&bundle);
     assert_ne!(seen["pid"], 1);
+}
+
+#[test]
+fn owners_that_are_not_mapped_are_named() {
+    let hako = Runtime::as_user();
+    each([(1, "uid", "user"), (2, "gid", "group")], |(index, option, kind)| {
+        let mut bundle = hako.bundle();
+        bundle.set("/mounts/2/options/5", "mode=0620");
+        bundle.set(&format!("/mounts/{index}/options/0"), format!("{option}=70000"));
+        let output = hako.refuses(&bundle, &format!("/mounts/{index}"));
+        let reason = format!("since {kind} id 70000 is not mapped in the user namespace");
+        let remedy = format!("hint: /proc/self/{option}_map has 0, 1 to 65536: ");
+        says(&output, &[&reason, &remedy]);
+    });
 }
 
 #[test]

@@ -160,16 +160,19 @@ fn note(host: &Host) -> Option<String> {
     let count = |kind| map(kind, host).iter().map(|range| u64::from(range.size)).sum::<u64>();
     let is_single = |kind: &IdKind| count(*kind) < 2;
     let kinds: Vec<IdKind> = [IdKind::User, IdKind::Group].into_iter().filter(is_single).collect();
-    let name = &host.account().name;
+    let name = match (&host.account().name, host.own_map(IdKind::User)) {
+        (name, Some(_)) => format!("{name} of the user namespace that hako is in"),
+        (name, None) => format!("{name} outside"),
+    };
     let meaning = match kinds[..] {
         [IdKind::User] => format!(
-            "one user, root, which is {name} outside: programs that change to another user will fail"
+            "one user, root, which is {name}: programs that change to another user will fail"
         ),
         [IdKind::Group] => format!(
-            "one group, root's, which is that of {name} outside: programs that change to another group will fail, and supplementary groups cannot be set"
+            "one group, root's, which is that of {name}: programs that change to another group will fail, and supplementary groups cannot be set"
         ),
         _ => format!(
-            "one user, root, which is {name} outside: programs that change to another user or group will fail, and supplementary groups cannot be set"
+            "one user, root, which is {name}: programs that change to another user or group will fail, and supplementary groups cannot be set"
         ),
     };
     let reason = reason_for_one(*kinds.first()?, host);

@@ -236,6 +236,8 @@ pub fn cut_along_own(
                 None => {
                     let place = if is_list { format!("{field}/{index}") } else { field.clone() };
                     compiler.fault(missing_ids(kind, *range, lines).at(place));
+                    // That it maps nothing would be a second fault of the same cause.
+                    ranges.push(*range);
                 }
             }
         }
@@ -402,6 +404,6 @@ mod tests {
         };
         assert_eq!(cut(&[map(0, 0, 100)]), [map(0, 0, 1), map(1, 1, 99)]);
         assert_eq!(cut(&[map(7, 1, 9), map(0, 0, 1)]), [map(7, 1, 9), map(0, 0, 1)]);
-        assert_eq!(cut(&[map(0, 65_530, 8)]), []);
+        assert_eq!(cut(&[map(0, 65_530, 8)]), [map(0, 65_530, 8)]);
     }
 }

@@ -157,6 +157,7 @@ fn ranges_that_reach_over_lines_of_the_engines_map() {
     assert!(output.stderr.contains("not all of the ids 0 to 65537 exist"), "{output}");
     assert!(output.stderr.contains("/proc/self/uid_map has 0, 1 to 655"), "{output}");
     assert_eq!(output.stderr.matches("not all of the ids").count(), 1, "{output}");
+    assert!(!output.stderr.contains("is not mapped"), "one fault, told once: {output}");
 }
 
 /// The same for the ownership of a mount.

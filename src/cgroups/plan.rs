@@ -6,7 +6,7 @@ use super::systemd::{self, Unit};
 use crate::config::Spec;
 use crate::error::Error;
 use crate::host::{Host, Maker};
-use crate::namespaces::{CloneSet, Kind};
+use crate::namespaces::{CloneSet, IdKind, Kind, to_host};
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
 use oci_spec::runtime::Linux;
@@ -220,23 +220,28 @@ fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
         _ => missing_hierarchy(setting, compiler.host).unwrap_or_else(|| {
             Error::new(format!("{what}: no cgroup is delegated to hako's user")).hint(format!(
                 "{}; or leave out the limit",
-                delegation_remedy(setting, compiler.host)
+                delegation_remedy(setting.controller(), compiler.host)
             ))
         }),
     };
     error.at(setting.pointer.clone())
 }
 
-/// How users get the controller of a setting to hand out.
-fn delegation_remedy(setting: &Setting, host: &Host) -> String {
+/// How users get a cgroup, and a controller to hand out.
+pub fn delegation_remedy(controller: Option<&str>, host: &Host) -> String {
     if host.is_booted_by_systemd() {
         return "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; after a new login your systemd (XDG_RUNTIME_DIR leads to it) then makes a scope with limits for each container".to_owned();
     }
     let hierarchy = host.cgroup_hierarchy().unwrap_or(Path::new("/sys/fs/cgroup")).display();
-    let enable = setting.controller().map_or_else(String::new, |controller| {
+    let enable = controller.map_or_else(String::new, |controller| {
         format!("echo +{controller} >{hierarchy}/cgroup.subtree_control; ")
     });
-    let name = &host.account().name;
+    // Root of a user namespace is somebody else to the machine.
+    let outside = |map| to_host(map, host.own_id(IdKind::User));
+    let name = match host.own_map(IdKind::User).and_then(outside) {
+        Some(uid) => uid.to_string(),
+        None => host.account().name.clone(),
+    };
     format!(
         "as root, {enable}D={hierarchy}/{name}; mkdir -p $D/shell && chown {name} $D $D/cgroup.procs $D/cgroup.subtree_control; and put the shell that calls hako there: echo PID >$D/shell/cgroup.procs"
     )
@@ -282,7 +287,7 @@ pub fn missing_controller(setting: &Setting, placement: &Placement, host: &Host)
     let error = missing_hierarchy(setting, host).unwrap_or_else(|| {
         let what = format!("cannot set {}", setting.file);
         Error::new(format!("{what}: the {controller} controller is not delegated to hako's user"))
-            .hint(delegation_remedy(setting, host))
+            .hint(delegation_remedy(Some(controller), host))
     });
     Some(error.at(setting.pointer.clone()))
 }

@@ -22,11 +22,11 @@ mod state;
 mod update;
 mod version;
 
-use crate::cgroups::Driver;
+use crate::cgroups::{self, Driver};
 use crate::cli::{self, Cli, Command, Global, Rootless};
 use crate::config;
 use crate::error::{Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::notify;
 use crate::report::Report;
 use crate::seal::Seal;
@@ -114,6 +114,21 @@ impl Container {
     /// Where it is in its life.
     pub fn status(&self) -> Status {
         self.directory.status(&self.record)
+    }
+
+    /// Adds to an error of a container without a cgroup how to have one.
+    pub fn explain_cgroup(&self, error: Error) -> Error {
+        let host = match Host::probe() {
+            Ok(host) if self.record.cgroup.placement.driver == Driver::Disabled => host,
+            _ => return error,
+        };
+        error.hint(match host.maker() {
+            Maker::Root => "it was created with --cgroup-manager=disabled".to_owned(),
+            _ => format!(
+                "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to hako's user; to have one: {}",
+                cgroups::delegation_remedy(None, &host)
+            ),
+        })
     }
 
     /// Pids of its processes: those in its cgroup, or else in its pid namespace.

@@ -162,6 +162,14 @@ fn ps_lists_what_runs_also_without_a_cgroup() {
     }
 }
 
+/// What tells root how to delegate a cgroup on this machine.
+fn delegation() -> &'static [&'static str] {
+    match Path::new("/run/systemd/system").is_dir() {
+        true => &["Delegate=cpu", "/etc/systemd/system/user@.service.d/"],
+        false => &["/hako-user; mkdir -p $D/shell && chown hako-user"],
+    }
+}
+
 /// Without a cgroup of its own there is nothing to freeze, to limit or to count.
 #[test]
 fn what_takes_a_cgroup_says_so() {
@@ -169,8 +177,11 @@ fn what_takes_a_cgroup_says_so() {
     let container = hako.serve(&hako.bundle());
     for words in [&["pause"][..], &["update", "--pids-limit", "10"], &["events", "--stats"]] {
         let output = container.command(words).output();
-        output.fails("cgroup");
-        assert!(output.stderr.contains("hint: "), "{output}");
+        output.fails("the container has no cgroup of its own");
+        let how = "where no cgroup is delegated to hako's user; to have one: as root, ";
+        for words in [how].iter().chain(delegation()) {
+            assert!(output.stderr.contains(words), "{words}: {output}");
+        }
     }
 }
 
@@ -252,10 +263,6 @@ fn a_writable_cgroup_is_the_containers() {
 #[test]
 fn a_limit_without_delegation_is_refused() {
     let hako = Runtime::as_user();
-    let delegation = match Path::new("/run/systemd/system").is_dir() {
-        true => &["Delegate=cpu", "/etc/systemd/system/user@.service.d/"][..],
-        false => &["/cgroup.subtree_control", "/hako-user; mkdir -p $D/shell && chown hako-user"],
-    };
     let huge = json!([{ "pageSize": "2MB", "limit": 0 }]);
     let rows = [
         ("/linux/resources/pids", json!({ "limit": 10 }), "pids", "/limit"),
@@ -268,7 +275,7 @@ fn a_limit_without_delegation_is_refused() {
         bundle.set(place, value.clone());
         let output = hako.refuses(&bundle, &format!("{place}{part}"));
         let (reason, remedy) = match has_controller(controller) {
-            true => ("no cgroup is delegated to hako's user", delegation),
+            true => ("no cgroup is delegated to hako's user", delegation()),
             false => ("cgroup v1 holds the", &["systemd.unified_cgroup_hierarchy=1"][..]),
         };
         for words in [reason].iter().chain(remedy) {

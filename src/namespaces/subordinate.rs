@@ -286,14 +286,17 @@ fn find_helper(kind: IdKind) -> Helper {
 /// Either setuid, or with a capability of the file's (capabilities(7)).
 fn examine(path: PathBuf) -> Helper {
     const SETUID: u32 = 0o4000;
-    let by_mode = std::fs::metadata(&path)
-        .is_ok_and(|metadata| metadata.mode() & SETUID != 0 && metadata.uid() == 0);
+    let metadata = std::fs::metadata(&path);
+    let is_roots = metadata.as_ref().is_ok_and(|metadata| metadata.uid() == 0);
+    let by_mode = is_roots && metadata.is_ok_and(|metadata| metadata.mode() & SETUID != 0);
     let powerless = |path, reason, remedy| Helper::Powerless { path, reason, remedy };
     if !by_mode && !has_file_capabilities(&path) {
-        let shown = path.display();
-        let remedy = format!(
-            "as root: chown root {shown} && chmod u+s {shown}, or install the package uidmap (shadow-utils) again; or put another one first in PATH"
-        );
+        let install = "install the package uidmap (shadow-utils) again";
+        let remedy = match is_roots {
+            true => format!("as root: chmod u+s {}, or {install}", path.display()),
+            // Whoever can write to it would be root.
+            false => format!("it is not root's: put another one before it in PATH, or {install}"),
+        };
         return powerless(path, "is neither setuid root nor has capabilities of its own", remedy);
     }
     let on = rustix::fs::statvfs(&path).map(|fs| fs.f_flag);

@@ -114,9 +114,12 @@ fn helpers_that_are_first_in_the_path() {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let bundle = hako.bundle();
     let path = format!("{}:/usr/bin:/bin", directory.display());
-    let output = hako.finish(hako.on_bundle(&["run"], &bundle).env("PATH", &path), &bundle);
-    let hint = format!("chmod u+s {},", copy.display());
-    says(&output, &[&format!("{} is neither setuid", copy.display()), &hint]);
+    let roots = format!("hint: as root: chmod u+s {}, or install", copy.display());
+    for hint in [&roots, "hint: it is not root's: put another one before it in PATH"] {
+        let output = hako.finish(hako.on_bundle(&["run"], &bundle).env("PATH", &path), &bundle);
+        says(&output, &[&format!("{} is neither setuid", copy.display()), hint]);
+        hako.user().own(&directory);
+    }
 }
 
 /// A capability of the file's is as good (VFS_CAP_REVISION_2, CAP_SETUID).

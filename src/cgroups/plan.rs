@@ -229,10 +229,13 @@ fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
 
 /// How users get a cgroup, and a controller to hand out.
 pub fn delegation_remedy(controller: Option<&str>, host: &Host) -> String {
+    let hierarchy = match host.cgroup_hierarchy() {
+        Ok(hierarchy) => hierarchy.display(),
+        Err(error) => return error.hint.unwrap_or(error.message),
+    };
     if host.is_booted_by_systemd() {
         return "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; after a new login your systemd (XDG_RUNTIME_DIR leads to it) then makes a scope with limits for each container".to_owned();
     }
-    let hierarchy = host.cgroup_hierarchy().unwrap_or(Path::new("/sys/fs/cgroup")).display();
     let enable = controller.map_or_else(String::new, |controller| {
         format!("echo +{controller} >{hierarchy}/cgroup.subtree_control; ")
     });

@@ -293,6 +293,27 @@ fn a_limit_without_delegation_is_refused() {
     let _ = hako.inspect(&bundle);
 }
 
+/// A user does without the hierarchy, as far as nothing of it is asked for.
+#[test]
+fn without_cgroup_v2_there_are_containers() {
+    let hako = Runtime::as_user();
+    hako.bind(&hako.dir("none"), "/sys/fs/cgroup".as_ref(), false);
+    let container = hako.serve(&hako.bundle());
+    let hint = "hint: boot with systemd.unified_cgroup_hierarchy=1";
+    let update = container.command(&["update", "--pids-limit", "10"]).output();
+    update.fails("the container has no cgroup of its own");
+    assert!(update.stderr.contains("to have one: boot with systemd"), "{update}");
+    let mut limited = hako.bundle();
+    limited.set("/linux/resources/pids/limit", 10);
+    let mut shown = hako.bundle();
+    shown.without_namespace("cgroup");
+    each([(limited, "/linux/resources/pids/limit"), (shown, "/mounts/6")], |(bundle, place)| {
+        let output = hako.refuses(bundle, place);
+        output.fails("cgroup v2 is not mounted at /sys/fs/cgroup");
+        assert!(output.stderr.contains(hint), "{output}");
+    });
+}
+
 /// A path that somebody else owns is refused with the reason.
 #[test]
 fn a_cgroup_of_others_is_refused() {

@@ -123,19 +123,26 @@ fn switched_off(read: Read) -> Option<Reason> {
     if is("apparmor_restrict_unprivileged_userns", "1") {
         return Some((
             "AppArmor leaves no privilege to user namespaces of ordinary users (kernel.apparmor_restrict_unprivileged_userns is 1)".to_owned(),
-            "as root, give hako a profile: write abi <abi/4.0>, profile hako /usr/local/bin/hako flags=(unconfined) { userns, } to /etc/apparmor.d/hako and run apparmor_parser -r on it; or, for all programs: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0".to_owned(),
+            "as root, give hako a profile: write abi <abi/4.0>, profile hako /usr/local/bin/hako flags=(unconfined) { userns, }, with the path that hako is at, to /etc/apparmor.d/hako and run apparmor_parser -r on it; or, for all programs: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0".to_owned(),
         ));
     }
     None
 }
 
-/// By a profile of AppArmor's, or by a filter.
+/// By a profile of AppArmor's, by SELinux, or by a filter.
 fn confined(errno: i32, read: Read) -> Option<Reason> {
     let profile = read("/proc/self/attr/apparmor/current").unwrap_or_default();
     if errno == libc::EACCES && !profile.is_empty() && profile != "unconfined" {
         return Some((
             format!("the AppArmor profile of hako refuses it: {profile}"),
             "add the line userns, to the profile, or run hako without it (in docker: --security-opt apparmor=unconfined)".to_owned(),
+        ));
+    }
+    if errno == libc::EACCES && read("/sys/fs/selinux/enforce").as_deref() == Some("1") {
+        let label = read("/proc/self/attr/current").unwrap_or_default();
+        return Some((
+            format!("SELinux refuses it to {}", label.trim_end_matches('\0')),
+            "as root, allow its domain user_namespace { create }: ausearch -m avc -ts recent | audit2allow -M hako && semodule -i hako.pp".to_owned(),
         ));
     }
     filtered(read)
@@ -154,6 +161,13 @@ fn privilege(errno: i32) -> Option<Reason> {
 mod tests {
     use super::*;
 
+    const CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+    const RESTRICT: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+    const PROFILE: &str = "/proc/self/attr/apparmor/current";
+    const STATUS: &str = "/proc/self/status";
+    const ENFORCE: &str = "/sys/fs/selinux/enforce";
+    const LABEL: &str = "/proc/self/attr/current";
+
     fn found(errno: i32, files: &[(&str, &str)]) -> String {
         let read = |path: &str| {
             files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
@@ -164,10 +178,6 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_sentence_and_its_command() {
-        const CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
-        const RESTRICT: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
-        const PROFILE: &str = "/proc/self/attr/apparmor/current";
-        const STATUS: &str = "/proc/self/status";
         let limits = |users| {
             [
                 ("/proc/sys/user/max_pid_namespaces", "9"),
@@ -204,6 +214,12 @@ mod tests {
                 &[(PROFILE, "box (enforce)")],
                 &["profile of hako refuses it: box", "userns,"],
             ),
+            (
+                libc::EACCES,
+                &[(ENFORCE, "1"), (LABEL, "user_t\0")],
+                &["SELinux refuses it to user_t |", "semodule -i hako.pp"],
+            ),
+            (libc::EACCES, &[(ENFORCE, "0")], &[]),
             (libc::EPERM, &[(PROFILE, "unconfined")], &["hako may not", "needs root"]),
             (
                 libc::EPERM,

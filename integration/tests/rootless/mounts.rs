@@ -196,6 +196,23 @@ fn what_shows_a_foreign_namespace_is_refused_with_the_reason() {
     assert_ne!(seen["pid"], 1);
 }
 
+/// The engine's network, joined by a container with a user namespace of its own.
+#[test]
+fn sysfs_of_a_joined_network_is_refused_with_the_reason() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let mut bundle = hako.bundle();
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+    bundle.namespace("user", None).namespace("network", Some(&network.path("net")));
+    bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    let output = hako.refuses(&bundle, "/mounts/5");
+    says(&output, &["cannot mount sysfs, since it shows the network namespace, which belongs to"]);
+    // As the hint has it.
+    bundle.set("/mounts/5/type", "bind").set("/mounts/5/source", "/sys");
+    bundle.set("/mounts/5/options", ["rbind", "ro"]);
+    let _ = hako.inspect(&bundle);
+}
+
 #[test]
 fn owners_that_are_not_mapped_are_named() {
     let hako = Runtime::as_user();

@@ -5,6 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::namespaces::{self, Account, IdKind, IdMapping, Kind};
 use crate::process;
 use crate::resctrl;
+use crate::user;
 use oci_spec::runtime::Arch;
 use rustix::fs::{Access, statfs};
 use rustix::thread::CapabilitySet;
@@ -46,6 +47,7 @@ pub struct Host {
     delegated_cgroup: OnceCell<Option<PathBuf>>,
     delegated_controllers: OnceCell<Vec<String>>,
     systemd: OnceCell<systemd::Facts>,
+    booted_by_systemd: OnceCell<bool>,
 }
 
 impl Host {
@@ -66,6 +68,7 @@ impl Host {
         let _ = host.resctrl.set(Some(PathBuf::from(resctrl::MOUNT_POINT)));
         let _ = host.initial_user_namespace.set(true);
         let _ = host.memberships.set("0::/\n".to_owned());
+        let _ = host.booted_by_systemd.set(true);
         let _ = host
             .systemd
             .set(systemd::Facts { instance: systemd::Instance::System, root: PathBuf::from("/") });
@@ -275,10 +278,15 @@ impl Host {
         Ok(self.systemd.get_or_init(|| facts))
     }
 
+    /// Whether systemd hands out the cgroups of this machine.
+    pub fn is_booted_by_systemd(&self) -> bool {
+        *self.booted_by_systemd.get_or_init(systemd::is_booted)
+    }
+
     /// Whether the user's own systemd could make units.
     pub fn has_systemd_of_user(&self) -> bool {
-        let directory = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
-        let listens = || Path::new(&directory).join("systemd/private").exists();
+        let listens =
+            || user::runtime_dir().is_some_and(|dir| dir.join("systemd/private").exists());
         self.maker() == Maker::User
             && (self.systemd.get().is_some() || listens())
             && self.systemd().is_ok_and(|systemd| systemd.instance == systemd::Instance::User)

@@ -38,6 +38,7 @@ pub mod state;
 pub mod sys;
 pub mod terminal;
 pub mod unique_pid;
+pub mod user;
 pub mod weaken;
 
 /// Version of the runtime specification that is implemented.

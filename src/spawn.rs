@@ -254,11 +254,8 @@ impl Spawned {
     }
 
     fn cross_bridge(self) -> Result<Spawned> {
-        let arrived = match self.socket.receive(Message::Bridged) {
-            Ok(attachment) => attachment,
-            Err(Interruption::Failed(error)) => return Err(error),
-            Err(Interruption::Closed) => return Err(self.explain_death()),
-        };
+        // A bridge that has failed is about to end: nothing is left of it.
+        let arrived = self.receive(Message::Bridged).inspect_err(|_| self.kill())?;
         let _ = sys::reap(self.pidfd.as_fd());
         match (arrived.number, arrived.fd) {
             (Some(pid), Some(pidfd)) => Ok(Spawned { pid, pidfd, socket: self.socket }),

@@ -103,6 +103,7 @@ fn a_bundle_can_be_named_without_an_option() {
     let slash = format!("{absolute}/");
     let dotted = format!("./{name}");
     for (words, cwd) in [
+        (".", bundle.dir()),
         (absolute, Path::new("/")),
         (&slash, Path::new("/")),
         (&dotted, hako.scratch()),
@@ -112,6 +113,22 @@ fn a_bundle_can_be_named_without_an_option() {
         assert!(output.stdout.starts_with("ran\n"), "{output}");
         hako.verify_gone(&bundle, &output);
     }
+}
+
+#[test]
+fn a_bundle_whose_name_is_no_id_needs_one() {
+    if is_peer() {
+        return;
+    }
+    let hako = Runtime::new();
+    let bundle = hako.bundle();
+    bundle.save();
+    let place = hako.scratch().join("my bundle");
+    fs::create_dir(&place).unwrap();
+    fs::copy(bundle.dir().join("config.json"), place.join("config.json")).unwrap();
+    let output = hako.command(&["run", "."]).current_dir(&place).output();
+    output.fails("the name of the bundle's directory is no container id: \"my bundle\"");
+    assert!(output.stderr.contains("hint: name one: hako run --bundle . ID"), "{output}");
 }
 
 /// A plain word is an id as soon as the current directory is a bundle itself.

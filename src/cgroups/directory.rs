@@ -218,7 +218,8 @@ fn mkdir(path: &Path) -> rustix::io::Result<()> {
 fn creation_refused(path: &Path, errno: Errno) -> Error {
     let error = Error::os(format!("cannot create cgroup {}", path.display()), errno);
     match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => error.hint("the parent cgroup must be writable: delegate it to this user, run as root, or leave out cgroupsPath, so that hako looks for a place"),
+        Errno::ACCESS | Errno::PERM => error.hint("the parent cgroup must be writable: delegate it to this user, run as root, or leave out whichever of cgroupsPath, --cgroup-manager and --rootless=false is given, so that hako looks for a place"),
+        Errno::ROFS => error.hint("the hierarchy is mounted read-only, as engines do in containers: the outer one needs --privileged; or use --cgroup-manager=disabled"),
         Errno::AGAIN => {
             error.hint("cgroup.max.descendants or cgroup.max.depth of a parent is reached")
         }

@@ -26,8 +26,7 @@ impl Record {
     /// When it has none of its own.
     pub fn open(&self) -> Result<CgroupDir> {
         if self.placement.driver == Driver::Disabled {
-            return Err(Error::new("the container has no cgroup of its own")
-                .hint("it was created with --cgroup-manager=disabled, or by a user to whom no cgroup is delegated"));
+            return Err(Error::new("the container has no cgroup of its own"));
         }
         CgroupDir::open(&self.placement.directory())
     }
@@ -45,11 +44,11 @@ impl Record {
     /// A cgroup that hako did not make is never frozen. If the processes do not
     /// stop in time, they go on.
     pub fn freeze(&self) -> Result<()> {
+        let cgroup = self.open()?;
         if self.made.is_none() {
             return Err(Error::new("the container has no cgroup that hako made")
                 .hint("freezing another one could stop processes that are not the container's"));
         }
-        let cgroup = self.open()?;
         let frozen = cgroup.switch("1");
         if frozen.is_err() {
             let _ = cgroup.switch("0");

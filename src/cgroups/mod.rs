@@ -16,6 +16,9 @@ pub use controllers::{Need, controllers_at, explain_type};
 pub use devices::{Access, Devices, Instruction, Kind, Rule};
 pub use directory::{CgroupDir, Record};
 pub use ownership::{is_managed, plan_owner};
-pub use plan::{Driver, Manager, Placement, missing_controller, plan, plan_devices, plan_limits};
+pub use plan::{
+    Driver, Manager, Placement, delegation_remedy, missing_controller, plan, plan_devices,
+    plan_limits,
+};
 pub use resources::{Current, IfMissing, Setting, Table};
 pub use stats::{Stats, memory_events};

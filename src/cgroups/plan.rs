@@ -6,7 +6,7 @@ use super::systemd::{self, Unit};
 use crate::config::Spec;
 use crate::error::Error;
 use crate::host::{Host, Maker};
-use crate::namespaces::{CloneSet, Kind};
+use crate::namespaces::{CloneSet, IdKind, Kind, to_host};
 use crate::plan::{ChildOp, Compiler, ParentOp};
 use crate::protocol::Message;
 use oci_spec::runtime::Linux;
@@ -216,14 +216,39 @@ fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
     let error = match compiler.options.cgroup_manager {
         Manager::Disabled => Error::new(format!("{what}: the container gets no cgroup of its own"))
             .hint("leave out the limit, or --cgroup-manager=disabled"),
-        _ => Error::new(format!("{what}: no cgroup is delegated to hako's user"))
-            .hint(format!("{DELEGATE}; or leave out the limit")),
+        // What nobody has cannot be delegated.
+        _ => missing_hierarchy(setting, compiler.host).unwrap_or_else(|| {
+            Error::new(format!("{what}: no cgroup is delegated to hako's user")).hint(format!(
+                "{}; or leave out the limit",
+                delegation_remedy(setting.controller(), compiler.host)
+            ))
+        }),
     };
     error.at(setting.pointer.clone())
 }
 
-/// How users get controllers to hand out.
-const DELEGATE: &str = "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; after a new login your systemd (XDG_RUNTIME_DIR leads to it) then makes a scope with limits for each container";
+/// How users get a cgroup, and a controller to hand out.
+pub fn delegation_remedy(controller: Option<&str>, host: &Host) -> String {
+    let hierarchy = match host.cgroup_hierarchy() {
+        Ok(hierarchy) => hierarchy.display(),
+        Err(error) => return error.hint.unwrap_or(error.message),
+    };
+    if host.is_booted_by_systemd() {
+        return "as root, write the lines [Service] and Delegate=cpu cpuset io memory pids to /etc/systemd/system/user@.service.d/delegate.conf and run systemctl daemon-reload; after a new login your systemd (XDG_RUNTIME_DIR leads to it) then makes a scope with limits for each container".to_owned();
+    }
+    let enable = controller.map_or_else(String::new, |controller| {
+        format!("echo +{controller} >{hierarchy}/cgroup.subtree_control; ")
+    });
+    // Root of a user namespace is somebody else to the machine.
+    let outside = |map| to_host(map, host.own_id(IdKind::User));
+    let name = match host.own_map(IdKind::User).and_then(outside) {
+        Some(uid) => uid.to_string(),
+        None => host.account().name.clone(),
+    };
+    format!(
+        "as root, {enable}D={hierarchy}/{name}; mkdir -p $D/shell && chown {name} $D $D/cgroup.procs $D/cgroup.subtree_control; and put the shell that calls hako there: echo PID >$D/shell/cgroup.procs"
+    )
+}
 
 /// Plans which devices the container may use. Without rules it is those of
 /// every container: nothing that a node in the image could name.
@@ -256,19 +281,34 @@ pub fn plan_devices(linux: &Linux, placement: &Placement, compiler: &mut Compile
     }
 }
 
-/// What is wrong if the hierarchy lacks the controller of a setting.
+/// What is wrong if a cgroup at this place lacks the controller of a setting.
 pub fn missing_controller(setting: &Setting, placement: &Placement, host: &Host) -> Option<Error> {
     let controller = setting.controller()?;
     if host.controllers_for(placement).iter().any(|present| present == controller) {
         return None;
     }
-    let hierarchy = host.cgroup_hierarchy().ok()?;
-    let what = format!("cannot set {}", setting.file);
-    let is_there = host.controllers().iter().any(|present| present == controller);
-    let error = if is_there {
+    let error = missing_hierarchy(setting, host).unwrap_or_else(|| {
+        let what = format!("cannot set {}", setting.file);
         Error::new(format!("{what}: the {controller} controller is not delegated to hako's user"))
-            .hint(DELEGATE)
-    } else if host.is_held_by_v1(controller) {
+            .hint(delegation_remedy(Some(controller), host))
+    });
+    Some(error.at(setting.pointer.clone()))
+}
+
+/// What is wrong if the whole hierarchy lacks it, or is not there.
+fn missing_hierarchy(setting: &Setting, host: &Host) -> Option<Error> {
+    let what = format!("cannot set {}", setting.file);
+    let hierarchy = match host.cgroup_hierarchy() {
+        Ok(hierarchy) => hierarchy,
+        Err(error) => {
+            return Some(Error { message: format!("{what}: {}", error.message), ..error });
+        }
+    };
+    let controller = setting.controller()?;
+    if host.controllers().iter().any(|present| present == controller) {
+        return None;
+    }
+    let error = if host.is_held_by_v1(controller) {
         Error::new(format!(
             "{what}: a hierarchy of cgroup v1 holds the {controller} controller, cgroup v2 at {} has not got it",
             hierarchy.display()
@@ -280,5 +320,5 @@ pub fn missing_controller(setting: &Setting, placement: &Placement, host: &Host)
                 "its parent may not delegate it to this machine or container, or the kernel is without it (cgroup_disable={controller}, CONFIG_CGROUPS)"
             ))
     };
-    Some(error.at(setting.pointer.clone()))
+    Some(error)
 }

@@ -4,25 +4,32 @@ use crate::cli;
 use crate::config;
 use crate::error::{Context, Error, Result};
 use crate::rootfs::OverlayRequest;
+use crate::state::check_id;
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// `hako run DIR`: a directory with a slash in its name, or with a config.json
-/// that the current directory has not, is the bundle, and its name the id.
+/// `hako run DIR`: a directory with a slash in its name, `.` and `..`, or one with a
+/// config.json that the current directory has not, is the bundle, and its name the id.
 pub fn locate(id: &mut String, bundle: &mut cli::Bundle) -> Result<()> {
     let target = Path::new(&*id);
     let has_config = |directory: &Path| directory.join(config::FILE_NAME).exists();
     let free = bundle.bundle.is_none() && bundle.config.is_none();
-    let is_bundle = || id.contains('/') || (!has_config(Path::new(".")) && has_config(target));
+    let is_path = id.contains('/') || matches!(id.as_str(), "." | "..");
+    let is_bundle = || is_path || (!has_config(Path::new(".")) && has_config(target));
     if free && is_bundle() {
         let directory = resolve(target)?;
         let name = directory
             .file_name()
             .and_then(|name| name.to_str())
             .ok_or_else(|| Error::new("the bundle's directory has no name that could be an id"))?;
+        check_id(name).map_err(|error| Error {
+            message: format!("the name of the bundle's directory is no container id: {name:?}"),
+            hint: Some(format!("name one: hako run --bundle {} ID", target.display())),
+            ..error
+        })?;
         *id = name.to_owned();
         bundle.bundle = Some(directory);
     }

@@ -18,7 +18,7 @@ pub fn run(session: &Session, args: &cli::Events) -> Result<()> {
     if container.status() == Status::Stopped {
         return Err(Error::new(format!("container with id {} is not running", args.id)));
     }
-    let cgroup = container.record.cgroup.open()?;
+    let cgroup = container.record.cgroup.open().map_err(|error| container.explain_cgroup(error))?;
     if args.stats {
         return print_stats(&args.id, &cgroup);
     }

@@ -22,18 +22,21 @@ mod state;
 mod update;
 mod version;
 
-use crate::cgroups::Driver;
+use crate::cgroups::{self, Driver};
 use crate::cli::{self, Cli, Command, Global, Rootless};
 use crate::config;
 use crate::error::{Context, Error, Result};
-use crate::host::Host;
+use crate::host::{Host, Maker};
 use crate::notify;
 use crate::report::Report;
 use crate::seal::Seal;
 use crate::spawn;
 use crate::state::{Record, StateDir, Status, check_id};
 use crate::sys::Regex;
+use crate::user;
 use clap::CommandFactory;
+use rustix::fs::Access;
+use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -111,6 +114,21 @@ impl Container {
     /// Where it is in its life.
     pub fn status(&self) -> Status {
         self.directory.status(&self.record)
+    }
+
+    /// Adds to an error of a container without a cgroup how to have one.
+    pub fn explain_cgroup(&self, error: Error) -> Error {
+        let host = match Host::probe() {
+            Ok(host) if self.record.cgroup.placement.driver == Driver::Disabled => host,
+            _ => return error,
+        };
+        error.hint(match host.maker() {
+            Maker::Root => "it was created with --cgroup-manager=disabled".to_owned(),
+            _ => format!(
+                "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to hako's user; to have one: {}",
+                cgroups::delegation_remedy(None, &host)
+            ),
+        })
     }
 
     /// Pids of its processes: those in its cgroup, or else in its pid namespace.
@@ -243,11 +261,9 @@ fn state_root(global: &Global) -> Result<PathBuf> {
     if let Some(root) = &global.root {
         return std::path::absolute(root).os(|| format!("cannot resolve {}", root.display()));
     }
-    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    let runtime_dir = runtime_dir.map(PathBuf::from);
     let user = rustix::process::geteuid();
     if user.is_root() {
-        let own = runtime_dir.filter(|_| is_disguised_user());
+        let own = user::runtime_dir().filter(|_| is_disguised_user());
         return Ok(own.unwrap_or_else(|| PathBuf::from("/run")).join("hako"));
     }
     // Where a login would have it, for who came by su(1) or sudo(8).
@@ -256,12 +272,18 @@ fn state_root(global: &Global) -> Result<PathBuf> {
         let owner = std::fs::metadata(&directory).map(|metadata| metadata.uid());
         (owner.ok() == Some(user.as_raw())).then_some(directory)
     };
-    let directory = runtime_dir.or_else(by_login).ok_or_else(|| {
-        Error::new("there is no directory for the state of containers").hint(
-            "set XDG_RUNTIME_DIR to a directory of yours that lasts until the next boot, or use --root; a login makes /run/user/UID, and loginctl enable-linger keeps it",
-        )
+    let directory = user::runtime_dir().or_else(by_login).ok_or_else(|| {
+        Error::new("there is no directory for the state of containers")
+            .hint(user::RUNTIME_DIR_REMEDY)
     })?;
-    Ok(directory.join("hako"))
+    // By su(1), which keeps the variable, it may be another user's. What is not there is made.
+    match rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Err(Errno::ACCESS) => {
+            Err(Error::os(format!("cannot write to {}", directory.display()), Errno::ACCESS)
+                .hint(user::RUNTIME_DIR_REMEDY))
+        }
+        _ => Ok(directory.join("hako")),
+    }
 }
 
 /// Whether root is an ordinary user in a user namespace, as rootless engines run

@@ -9,7 +9,9 @@ pub fn pause(session: &Session, id: &str) -> Result<()> {
     let container = session.container(id)?;
     let _lock = container.directory.lock(LOCK_TIMEOUT)?;
     match container.status() {
-        Status::Running | Status::Created => container.record.cgroup.freeze(),
+        Status::Running | Status::Created => {
+            container.record.cgroup.freeze().map_err(|error| container.explain_cgroup(error))
+        }
         Status::Paused => Err(Error::new("container not running: it is paused already")),
         Status::Creating | Status::Stopped => Err(Error::new("container not running")),
     }

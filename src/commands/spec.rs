@@ -4,7 +4,7 @@ use super::Session;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Maker};
-use crate::namespaces::{Account, Helper, IdKind, IdMapping, is_mapped};
+use crate::namespaces::{Helper, IdKind, IdMapping, is_mapped, own_map_remedy};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -13,8 +13,7 @@ use std::path::Path;
 pub fn run(session: &Session, args: &cli::Spec, rootless: bool) -> Result<()> {
     let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(&args.config);
     let host = Host::probe()?;
-    let account = rootless.then(|| host.account());
-    let config = account.map_or_else(config, rootless_config);
+    let config = if rootless { rootless_config(&host) } else { config() };
     let text = serde_json::to_string_pretty(&config)
         .map_err(|error| Error::new(format!("cannot encode: {error}")))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -24,8 +23,8 @@ pub fn run(session: &Session, args: &cli::Spec, rootless: bool) -> Result<()> {
         }
         _ => Error::os(format!("cannot create {}", path.display()), error),
     })?;
-    if let Some(note) = account.filter(|_| host.maker() != Maker::Root).and_then(note) {
-        session.report.warning(note);
+    if rootless && host.maker() != Maker::Root {
+        note(&host).into_iter().for_each(|note| session.report.warning(note));
     }
     writeln!(file, "{text}").os(|| format!("cannot write {}", path.display()))
 }
@@ -107,15 +106,14 @@ fn mounts() -> Value {
 }
 
 /// The same for an ordinary user: a user namespace in which they are root, without
-/// what such a root may not do. With all ids that the machine gives them.
-fn rootless_config(account: &Account) -> Value {
+/// what such a root may not do. With all ids that there are for them.
+fn rootless_config(host: &Host) -> Value {
     let mut config = config();
-    let only_own = |id: u32| vec![IdMapping { container: 0, host: id, size: 1 }];
-    let maps = (account.full_map(IdKind::User), account.full_map(IdKind::Group));
-    let has_terminal_group = maps.1.as_deref().is_some_and(|map| is_mapped(map, TTY));
+    let has_terminal_group = is_mapped(&map(IdKind::Group, host), TTY);
     let linux = &mut config["linux"];
-    linux["uidMappings"] = list(&maps.0.unwrap_or_else(|| only_own(account.users.own)));
-    linux["gidMappings"] = list(&maps.1.unwrap_or_else(|| only_own(account.groups.own)));
+    for kind in [IdKind::User, IdKind::Group] {
+        linux[kind.field()] = list(&map(kind, host));
+    }
     if let Some(namespaces) = linux["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
         namespaces.push(json!({"type": "user"}));
@@ -140,23 +138,53 @@ fn rootless_config(account: &Account) -> Value {
 /// The group of terminals.
 const TTY: u32 = 5;
 
+/// All ids that who runs hako may map: those of the user namespace that they are
+/// root of, those that the machine gives them, or their own.
+fn map(kind: IdKind, host: &Host) -> Vec<IdMapping> {
+    let same = |line: &IdMapping| IdMapping { host: line.container, ..*line };
+    let only_own = || vec![IdMapping { container: 0, host: host.own_id(kind), size: 1 }];
+    match host.own_map(kind).filter(|_| host.maps_any(kind)) {
+        Some(lines) => lines.iter().map(same).collect(),
+        None => host.account().full_map(kind).unwrap_or_else(only_own),
+    }
+}
+
 fn list(map: &[IdMapping]) -> Value {
     map.iter()
         .map(|range| json!({"containerID": range.container, "hostID": range.host, "size": range.size}))
         .collect()
 }
 
-/// What it means to have no ids but one's own.
-fn note(account: &Account) -> Option<String> {
-    let kinds = [IdKind::User, IdKind::Group];
-    let kind = kinds.into_iter().find(|kind| account.full_map(*kind).is_none())?;
-    let reason = match &account.ids(kind).helper {
-        Helper::Ready(_) => account.remedy(kind),
-        Helper::Missing => format!("{} is not installed", kind.helper()),
-        Helper::Powerless { path, reason, .. } => format!("{} {reason}", path.display()),
+/// What it means to have no more than one id of a kind, and why it is so.
+fn note(host: &Host) -> Option<String> {
+    let count = |kind| map(kind, host).iter().map(|range| u64::from(range.size)).sum::<u64>();
+    let is_single = |kind: &IdKind| count(*kind) < 2;
+    let kinds: Vec<IdKind> = [IdKind::User, IdKind::Group].into_iter().filter(is_single).collect();
+    let name = match (&host.account().name, host.own_map(IdKind::User)) {
+        (name, Some(_)) => format!("{name} of the user namespace that hako is in"),
+        (name, None) => format!("{name} outside"),
     };
-    Some(format!(
-        "in the container there is one user, root, which is {} outside: programs that change to another user or group will fail, and supplementary groups cannot be set ({reason})",
-        account.name
-    ))
+    let meaning = match kinds[..] {
+        [IdKind::User] => format!(
+            "one user, root, which is {name}: programs that change to another user will fail"
+        ),
+        [IdKind::Group] => format!(
+            "one group, root's, which is that of {name}: programs that change to another group will fail, and supplementary groups cannot be set"
+        ),
+        _ => format!(
+            "one user, root, which is {name}: programs that change to another user or group will fail, and supplementary groups cannot be set"
+        ),
+    };
+    let reason = reason_for_one(*kinds.first()?, host);
+    Some(format!("in the container there is {meaning} ({reason})"))
+}
+
+fn reason_for_one(kind: IdKind, host: &Host) -> String {
+    let account = host.account();
+    match (host.own_map(kind).filter(|_| host.maps_any(kind)), &account.ids(kind).helper) {
+        (Some(lines), _) => own_map_remedy(kind, lines),
+        (None, Helper::Ready(_)) => account.remedy(kind),
+        (None, Helper::Missing) => format!("{} is not installed", kind.helper()),
+        (None, Helper::Powerless { path, reason, .. }) => format!("{} {reason}", path.display()),
+    }
 }

@@ -3,6 +3,7 @@
 use super::{Container, Session};
 use crate::error::{Context, Error, Result};
 use crate::state::Status;
+use crate::user;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -54,18 +55,10 @@ impl<'a> Shown<'a> {
 
 /// The host's name for a user, or its number.
 fn owner_name(uid: u32) -> String {
-    let passwd = match uid {
-        0 => return "root".to_owned(),
-        _ => std::fs::read_to_string("/etc/passwd").unwrap_or_default(),
-    };
-    passwd
-        .lines()
-        .find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-        })
-        .unwrap_or_else(|| format!("#{uid}"))
+    match uid {
+        0 => "root".to_owned(),
+        _ => user::login_name(uid).unwrap_or_else(|| format!("#{uid}")),
+    }
 }
 
 /// Prints the state.

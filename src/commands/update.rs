@@ -28,7 +28,7 @@ pub fn run(session: &Session, args: &cli::Update) -> Result<()> {
     }
     let host = Host::probe()?;
     let schema = plan_schema(args, &host)?;
-    let cgroup = container.record.cgroup.open()?;
+    let cgroup = container.record.cgroup.open().map_err(|error| container.explain_cgroup(error))?;
     let table = Table::new(&resources, &cgroup.current(), "");
     let mut faults = table.faults;
     let devices = plan_devices(&resources, &host, &mut faults);

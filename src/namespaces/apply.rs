@@ -2,7 +2,7 @@
 
 use super::id_map::{IdMapping, IdMaps, Mapping};
 use super::plan::{Join, Kind, Op, TimeOffset};
-use super::refused::explain;
+use super::refused::{explain, id_refused};
 use super::subordinate::IdKind;
 use crate::error::{Context, Error, Result};
 use crate::process;
@@ -221,8 +221,9 @@ fn become_user(uid: u32, gid: u32, keep_groups: bool) -> Result<()> {
         process::set_groups(&[])?;
     }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_thread_res_gid(gid, gid, gid).os(|| "cannot change the group")?;
-    set_thread_res_uid(uid, uid, uid).os(|| "cannot change the user")
+    set_thread_res_gid(gid, gid, gid)
+        .map_err(|errno| id_refused(IdKind::Group, gid.as_raw(), errno))?;
+    set_thread_res_uid(uid, uid, uid).map_err(|errno| id_refused(IdKind::User, uid.as_raw(), errno))
 }
 
 /// Sets the clocks of the time namespace that the next child of process `pid`,

@@ -2,7 +2,7 @@
 
 use super::plan::{CloneSet, Kind};
 use super::subordinate::{Helper, IdKind, Range};
-use crate::error::Error;
+use crate::error::{Error, name_of};
 use crate::plan::Compiler;
 use crate::process;
 use oci_spec::runtime::{Linux, LinuxIdMapping};
@@ -45,6 +45,14 @@ impl IdMaps {
                 .collect()
         };
         Self { uids: convert(uids), gids: convert(gids) }
+    }
+
+    /// One of them.
+    pub fn of(&self, kind: IdKind) -> &[IdMapping] {
+        match kind {
+            IdKind::User => &self.uids,
+            IdKind::Group => &self.gids,
+        }
     }
 
     /// Whether both maps are empty.
@@ -118,10 +126,7 @@ fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Opti
     }
     let account = compiler.host.account();
     let ids = account.ids(kind);
-    let pointer = match kind {
-        IdKind::User => "/linux/uidMappings",
-        IdKind::Group => "/linux/gidMappings",
-    };
+    let pointer = format!("/linux/{}", kind.field());
     let mut faults = Vec::new();
     let refused = |map: &IdMapping| !account.elsewhere && !ids.allows(map);
     for (index, map) in map.iter().enumerate().filter(|(_, map)| refused(map)) {
@@ -138,10 +143,10 @@ fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Opti
             .hint("as root: apt-get install uidmap (dnf install shadow-utils, apk add shadow-uidmap); or map the own id alone: hako spec --rootless then writes such mappings"))),
         Helper::Powerless { path, reason, remedy } => (
             None,
-            Some(Error::new(format!("{} {reason}", path.display())).hint(*remedy)),
+            Some(Error::new(format!("{} {reason}", path.display())).hint(remedy)),
         ),
     };
-    faults.extend(fault.map(|fault| fault.at(pointer)));
+    faults.extend(fault.map(|fault| fault.at(pointer.as_str())));
     faults.into_iter().for_each(|fault| compiler.fault(fault));
     helper
 }
@@ -218,10 +223,9 @@ pub fn cut_along_own(
 ) -> IdMaps {
     let mut cut = |kind: IdKind, map: &[IdMapping]| {
         let Some(lines) = compiler.host.own_map(kind) else { return map.to_vec() };
-        let field = match (is_list, kind) {
-            (false, _) => pointer.to_owned(),
-            (true, IdKind::User) => format!("{pointer}/uidMappings"),
-            (true, IdKind::Group) => format!("{pointer}/gidMappings"),
+        let field = match is_list {
+            true => format!("{pointer}/{}", kind.field()),
+            false => pointer.to_owned(),
         };
         let same: Vec<_> =
             lines.iter().map(|line| IdMapping { host: line.container, ..*line }).collect();
@@ -232,6 +236,8 @@ pub fn cut_along_own(
                 None => {
                     let place = if is_list { format!("{field}/{index}") } else { field.clone() };
                     compiler.fault(missing_ids(kind, *range, lines).at(place));
+                    // That it maps nothing would be a second fault of the same cause.
+                    ranges.push(*range);
                 }
             }
         }
@@ -250,12 +256,19 @@ pub fn cut_along_own(
 
 fn missing_ids(kind: IdKind, range: IdMapping, lines: &[IdMapping]) -> Error {
     let wanted = Range { first: range.host, count: range.size };
-    let known: Vec<_> = lines
-        .iter()
-        .map(|line| Range { first: line.container, count: line.size }.to_string())
-        .collect();
     Error::new(format!("not all of the ids {wanted} exist in the user namespace that hako is in"))
-        .hint(format!("/proc/self/{} has {}", kind.map_file(), known.join(", ")))
+        .hint(own_map_remedy(kind, lines))
+}
+
+/// How to get by with the ids of the user namespace that a process is in.
+pub fn own_map_remedy(kind: IdKind, lines: &[IdMapping]) -> String {
+    let ranges = lines.iter().map(|line| Range { first: line.container, count: line.size });
+    let known: Vec<_> = ranges.map(|range| range.to_string()).collect();
+    format!(
+        "/proc/self/{} has {}: choose of these, or have whoever made that namespace map more",
+        kind.map_file(),
+        known.join(", ")
+    )
 }
 
 /// The maps of a new user namespace, checked.
@@ -285,7 +298,7 @@ fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Opt
 /// Ranges in a map (user_namespaces(7)).
 const LARGEST_MAP: usize = 340;
 
-/// A map the kernel will take: not empty, no empty or overflowing range.
+/// A map the kernel will take: not empty, no empty, overflowing or overlapping range.
 /// `pointer` is the list of its ranges, or one value that holds them all.
 pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut Compiler) {
     if map.is_empty() {
@@ -300,6 +313,10 @@ pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut
             Error::new(format!("{} ranges: the kernel takes {LARGEST_MAP}", map.len())).at(pointer),
         );
     }
+    let place = |index: usize| match is_list {
+        true => format!("{pointer}/{index}"),
+        false => pointer.to_owned(),
+    };
     for (index, range) in map.iter().enumerate().take(LARGEST_MAP) {
         let fits = |first: u32| range.size > 0 && first.checked_add(range.size - 1).is_some();
         if !fits(range.container) || !fits(range.host) {
@@ -308,19 +325,58 @@ pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut
                     "mapping {} {} {} is empty or exceeds 32 bits",
                     range.container, range.host, range.size
                 ))
-                .at(if is_list {
-                    format!("{pointer}/{index}")
-                } else {
-                    pointer.to_owned()
-                }),
+                .at(place(index)),
             );
         }
+        let mut others = map[..index].iter().enumerate();
+        let shared = others.find_map(|(other, earlier)| Some((other, overlap(earlier, range)?)));
+        if let Some((other, (ids, side))) = shared {
+            let earlier = match is_list {
+                true => name_of(&place(other)),
+                false => format!("range {other}"),
+            };
+            let message = format!(
+                "mapping {} {} {} overlaps {earlier}: both have {ids} of the {side}'s ids",
+                range.container, range.host, range.size
+            );
+            compiler.fault(Error::new(message).at(place(index)));
+        }
     }
+}
+
+/// Ids that both ranges have, and on which side: the kernel wants one meaning each way.
+fn overlap(one: &IdMapping, other: &IdMapping) -> Option<(Range, &'static str)> {
+    let common = |first: u32, second: u32| {
+        let end = |start: u32, size: u32| u64::from(start) + u64::from(size);
+        let start = first.max(second);
+        let end = end(first, one.size).min(end(second, other.size));
+        let count = u32::try_from(end.checked_sub(u64::from(start))?).ok()?;
+        (count > 0).then_some(Range { first: start, count })
+    };
+    let inside = common(one.container, other.container).map(|ids| (ids, "container"));
+    inside.or_else(|| common(one.host, other.host).map(|ids| (ids, "host")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_overlap_on_either_side() {
+        let map = |container, host, size| IdMapping { container, host, size };
+        let shared = |one, other| overlap(&one, &other).map(|(ids, side)| format!("{ids} {side}"));
+        for (other, ids) in [
+            (map(10, 200, 5), None),
+            (map(9, 200, 5), Some("9 container")),
+            (map(0, 100, 10), Some("0 to 9 container")),
+            (map(50, 105, 100), Some("105 to 109 host")),
+            (map(50, 110, u32::MAX), None),
+            (map(3, 200, 0), None),
+        ] {
+            assert_eq!(shared(map(0, 100, 10), other).as_deref(), ids, "{other:?}");
+            assert_eq!(shared(other, map(0, 100, 10)).as_deref(), ids, "{other:?}");
+        }
+    }
 
     #[test]
     fn ranges_are_seen_from_inside() {
@@ -348,6 +404,6 @@ mod tests {
         };
         assert_eq!(cut(&[map(0, 0, 100)]), [map(0, 0, 1), map(1, 1, 99)]);
         assert_eq!(cut(&[map(7, 1, 9), map(0, 0, 1)]), [map(7, 1, 9), map(0, 0, 1)]);
-        assert_eq!(cut(&[map(0, 65_530, 8)]), []);
+        assert_eq!(cut(&[map(0, 65_530, 8)]), [map(0, 65_530, 8)]);
     }
 }

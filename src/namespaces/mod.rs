@@ -17,8 +17,8 @@ pub use apply::{
 };
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
 pub use id_map::{
-    IdMapping, IdMaps, Mapping, check_map, cut_along_own, is_mapped, plan_groups, plan_mapping,
-    seen_from, to_host,
+    IdMapping, IdMaps, Mapping, check_map, cut_along_own, is_mapped, own_map_remedy, plan_groups,
+    plan_mapping, seen_from, to_host,
 };
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
@@ -26,5 +26,5 @@ pub use plan::{
     CloneSet, Interface, Join, Kind, Op, TimeOffset, names, needs_root, offset_list, plan_clone,
     plan_interfaces,
 };
-pub use refused::clone_refused;
+pub use refused::{clone_refused, id_refused};
 pub use subordinate::{Account, Helper, IdKind, maps_any};

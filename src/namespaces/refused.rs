@@ -1,8 +1,12 @@
 //! Why the kernel refuses namespaces, and what to do about it.
 
+use super::apply::own_map;
+use super::id_map::{is_mapped, own_map_remedy};
 use super::plan::{CloneSet, Kind, names};
+use super::subordinate::IdKind;
 use crate::cgroups::{self, Placement};
 use crate::error::Error;
+use rustix::io::Errno;
 
 /// A reason as the end of a sentence, and its remedy.
 type Reason = (String, String);
@@ -11,7 +15,7 @@ type Reason = (String, String);
 type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// An error of clone3(2), explained.
-pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: rustix::io::Errno) -> Error {
+pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: Errno) -> Error {
     let kinds: Vec<Kind> = clone.new.clone();
     let message = match kinds.as_slice() {
         [] => "cannot clone a process".to_owned(),
@@ -19,12 +23,12 @@ pub fn clone_refused(clone: &CloneSet, cgroup: &Placement, errno: rustix::io::Er
     };
     let error = Error::os(message, errno);
     match errno {
-        rustix::io::Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
-        rustix::io::Errno::BUSY => {
+        Errno::AGAIN => error.hint("pids.max of the cgroup or RLIMIT_NPROC is reached"),
+        Errno::BUSY => {
             error.hint("the cgroup has controllers enabled for its children: see its cgroup.subtree_control")
         }
-        rustix::io::Errno::OPNOTSUPP => cgroups::explain_type(cgroup),
-        rustix::io::Errno::ACCESS if !kinds.contains(&Kind::User) => error.hint(format!(
+        Errno::OPNOTSUPP => cgroups::explain_type(cgroup),
+        Errno::ACCESS if !kinds.contains(&Kind::User) => error.hint(format!(
             "a process may be put into {cgroup} by its owner only from the cgroups that were delegated with it: call hako from there"
         )),
         _ => explain(error, &kinds),
@@ -39,6 +43,22 @@ pub fn explain(error: Error, kinds: &[Kind]) -> Error {
         return error;
     };
     Error { message: format!("{}, since {reason}", error.message), ..error }.hint(remedy)
+}
+
+/// An id that a process cannot have: of one that its user namespace does not map,
+/// the kernel says EINVAL.
+pub fn id_refused(kind: IdKind, id: u32, errno: Errno) -> Error {
+    let what = format!("cannot change to {} {id}", kind.word());
+    if errno != Errno::INVAL {
+        return Error::os(what, errno);
+    }
+    let map = own_map(kind);
+    let remedy = match is_mapped(&map, id) {
+        // It could not be read.
+        true => "choose another id, or have whoever made that namespace map this one".to_owned(),
+        false => own_map_remedy(kind, &map),
+    };
+    Error::os(format!("{what}, which is not mapped in the user namespace"), errno).hint(remedy)
 }
 
 fn find(errno: i32, kinds: &[Kind], read: Read) -> Option<Reason> {
@@ -103,19 +123,26 @@ fn switched_off(read: Read) -> Option<Reason> {
     if is("apparmor_restrict_unprivileged_userns", "1") {
         return Some((
             "AppArmor leaves no privilege to user namespaces of ordinary users (kernel.apparmor_restrict_unprivileged_userns is 1)".to_owned(),
-            "as root, give hako a profile: write abi <abi/4.0>, profile hako /usr/local/bin/hako flags=(unconfined) { userns, } to /etc/apparmor.d/hako and run apparmor_parser -r on it; or, for all programs: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0".to_owned(),
+            "as root, give hako a profile: write abi <abi/4.0>, profile hako /usr/local/bin/hako flags=(unconfined) { userns, }, with the path that hako is at, to /etc/apparmor.d/hako and run apparmor_parser -r on it; or, for all programs: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0".to_owned(),
         ));
     }
     None
 }
 
-/// By a profile of AppArmor's, or by a filter.
+/// By a profile of AppArmor's, by SELinux, or by a filter.
 fn confined(errno: i32, read: Read) -> Option<Reason> {
     let profile = read("/proc/self/attr/apparmor/current").unwrap_or_default();
     if errno == libc::EACCES && !profile.is_empty() && profile != "unconfined" {
         return Some((
             format!("the AppArmor profile of hako refuses it: {profile}"),
             "add the line userns, to the profile, or run hako without it (in docker: --security-opt apparmor=unconfined)".to_owned(),
+        ));
+    }
+    if errno == libc::EACCES && read("/sys/fs/selinux/enforce").as_deref() == Some("1") {
+        let label = read("/proc/self/attr/current").unwrap_or_default();
+        return Some((
+            format!("SELinux refuses it to {}", label.trim_end_matches('\0')),
+            "as root, allow its domain user_namespace { create }: ausearch -m avc -ts recent | audit2allow -M hako && semodule -i hako.pp".to_owned(),
         ));
     }
     filtered(read)
@@ -134,6 +161,13 @@ fn privilege(errno: i32) -> Option<Reason> {
 mod tests {
     use super::*;
 
+    const CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
+    const RESTRICT: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
+    const PROFILE: &str = "/proc/self/attr/apparmor/current";
+    const STATUS: &str = "/proc/self/status";
+    const ENFORCE: &str = "/sys/fs/selinux/enforce";
+    const LABEL: &str = "/proc/self/attr/current";
+
     fn found(errno: i32, files: &[(&str, &str)]) -> String {
         let read = |path: &str| {
             files.iter().find(|(name, _)| *name == path).map(|(_, text)| (*text).to_owned())
@@ -144,10 +178,6 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_sentence_and_its_command() {
-        const CLONE: &str = "/proc/sys/kernel/unprivileged_userns_clone";
-        const RESTRICT: &str = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
-        const PROFILE: &str = "/proc/self/attr/apparmor/current";
-        const STATUS: &str = "/proc/self/status";
         let limits = |users| {
             [
                 ("/proc/sys/user/max_pid_namespaces", "9"),
@@ -184,6 +214,12 @@ mod tests {
                 &[(PROFILE, "box (enforce)")],
                 &["profile of hako refuses it: box", "userns,"],
             ),
+            (
+                libc::EACCES,
+                &[(ENFORCE, "1"), (LABEL, "user_t\0")],
+                &["SELinux refuses it to user_t |", "semodule -i hako.pp"],
+            ),
+            (libc::EACCES, &[(ENFORCE, "0")], &[]),
             (libc::EPERM, &[(PROFILE, "unconfined")], &["hako may not", "needs root"]),
             (
                 libc::EPERM,

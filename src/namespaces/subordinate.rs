@@ -3,6 +3,7 @@
 //! newgidmap(1).
 
 use super::id_map::{IdMapping, is_mapped};
+use crate::user;
 use rustix::fs::StatVfsMountFlags;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +26,10 @@ impl Range {
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {}", self.first, self.end().saturating_sub(1))
+        match self.count {
+            1 => write!(f, "{}", self.first),
+            _ => write!(f, "{} to {}", self.first, self.end().saturating_sub(1)),
+        }
     }
 }
 
@@ -63,7 +67,16 @@ impl IdKind {
         }
     }
 
-    fn word(self) -> &'static str {
+    /// The list of ranges in `config.json`.
+    pub fn field(self) -> &'static str {
+        match self {
+            IdKind::User => "uidMappings",
+            IdKind::Group => "gidMappings",
+        }
+    }
+
+    /// As a sentence calls it.
+    pub fn word(self) -> &'static str {
         match self {
             IdKind::User => "user",
             IdKind::Group => "group",
@@ -93,7 +106,7 @@ pub enum Helper {
         /// Why, as the end of a sentence.
         reason: &'static str,
         /// What to do about it.
-        remedy: &'static str,
+        remedy: String,
     },
 }
 
@@ -128,7 +141,7 @@ impl Account {
     /// Looks the user up.
     pub fn probe(uid: u32, gid: u32) -> Self {
         let read = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
-        let name = login_name(&read("/etc/passwd"), uid).unwrap_or_else(|| uid.to_string());
+        let name = user::login_name(uid).unwrap_or_else(|| uid.to_string());
         let of = |kind: IdKind, own: u32| Subordinates {
             own,
             ranges: ranges(&read(kind.file()), &name, uid),
@@ -221,15 +234,6 @@ pub fn maps_any(capabilities: u64, kind: IdKind) -> bool {
     capabilities & (1 << kind.capability()) != 0
 }
 
-/// passwd(5)
-fn login_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
-
 /// `NAME:FIRST:COUNT`, with a login name or the number of the user; neighbours
 /// are one range, as for newuidmap.
 fn ranges(text: &str, name: &str, uid: u32) -> Vec<Range> {
@@ -282,29 +286,32 @@ fn find_helper(kind: IdKind) -> Helper {
 /// Either setuid, or with a capability of the file's (capabilities(7)).
 fn examine(path: PathBuf) -> Helper {
     const SETUID: u32 = 0o4000;
-    let by_mode = std::fs::metadata(&path)
-        .is_ok_and(|metadata| metadata.mode() & SETUID != 0 && metadata.uid() == 0);
+    let metadata = std::fs::metadata(&path);
+    let is_roots = metadata.as_ref().is_ok_and(|metadata| metadata.uid() == 0);
+    let by_mode = is_roots && metadata.is_ok_and(|metadata| metadata.mode() & SETUID != 0);
     let powerless = |path, reason, remedy| Helper::Powerless { path, reason, remedy };
     if !by_mode && !has_file_capabilities(&path) {
-        return powerless(
-            path,
-            "is neither setuid root nor has capabilities of its own",
-            "as root: chmod u+s /usr/bin/newuidmap /usr/bin/newgidmap, or install the package uidmap (shadow-utils) again",
-        );
+        let install = "install the package uidmap (shadow-utils) again";
+        let remedy = match is_roots {
+            true => format!("as root: chmod u+s {}, or {install}", path.display()),
+            // Whoever can write to it would be root.
+            false => format!("it is not root's: put another one before it in PATH, or {install}"),
+        };
+        return powerless(path, "is neither setuid root nor has capabilities of its own", remedy);
     }
     let on = rustix::fs::statvfs(&path).map(|fs| fs.f_flag);
     if on.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOSUID)) {
         return powerless(
             path,
             "is on a file system that is mounted nosuid",
-            "as root: mount -o remount,suid the file system it is on",
+            "as root: mount -o remount,suid the file system it is on".to_owned(),
         );
     }
     if rustix::thread::no_new_privs().unwrap_or(false) {
         return powerless(
             path,
             "gets no privilege, since hako was started with no_new_privs",
-            "start hako without no_new_privs (NoNewPrivileges= of systemd, setpriv --no-new-privs), or map the own id alone",
+            "start hako without no_new_privs (NoNewPrivileges= of systemd, setpriv --no-new-privs), or map the own id alone".to_owned(),
         );
     }
     Helper::Ready(path)
@@ -353,14 +360,5 @@ mod tests {
         assert!(!is_elsewhere("passwd: files sss\nsubid: files\n"));
         assert!(is_elsewhere("subid: sss\n"));
         assert!(!is_elsewhere(""));
-    }
-
-    #[test]
-    fn names_come_from_passwd() {
-        assert_eq!(
-            login_name("root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:\n", 1000),
-            Some("web".into())
-        );
-        assert_eq!(login_name("broken\n", 1000), None);
     }
 }

@@ -405,31 +405,31 @@ fn check_version(version: &str, compiler: &mut Compiler) {
     }
 }
 
-/// A process cannot have an id that its user namespace does not map.
+/// A process cannot have an id that its user namespace does not map. What one that
+/// is joined maps, only the kernel knows: there are no `maps` then.
 pub(super) fn check_ids_are_mapped(
     user: &process::User,
     maps: Option<&namespaces::IdMaps>,
     compiler: &mut Compiler,
 ) {
-    let Some(maps) = maps else { return };
     let host = compiler.host;
+    let is_inherited = !compiler.in_user_namespace();
     let mut check = |kind: IdKind, id: u32, pointer: String| {
-        let (map, what, field) = match kind {
-            IdKind::User => (&maps.uids, "user", "uidMappings"),
-            IdKind::Group => (&maps.gids, "group", "gidMappings"),
+        let map = match is_inherited {
+            true => host.own_map(kind).unwrap_or_default(),
+            false => maps.map_or(&[][..], |maps| maps.of(kind)),
         };
         if map.is_empty() || namespaces::is_mapped(map, id) {
             return;
         }
-        let hint = match host.maker() {
-            Maker::User => host.account().remedy_for(kind, id),
-            _ => format!("extend linux.{field} to cover it"),
+        let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
+        let fault = match host.maker() {
+            _ if is_inherited => Error::new(format!("{what} that hako is in"))
+                .hint(namespaces::own_map_remedy(kind, map)),
+            Maker::User => Error::new(what).hint(host.account().remedy_for(kind, id)),
+            _ => Error::new(what).hint(format!("extend linux.{} to cover it", kind.field())),
         };
-        compiler.fault(
-            Error::new(format!("{what} id {id} is not mapped in the user namespace"))
-                .at(pointer)
-                .hint(hint),
-        );
+        compiler.fault(fault.at(pointer));
     };
     check(IdKind::User, user.uid, "/process/user/uid".into());
     check(IdKind::Group, user.gid, "/process/user/gid".into());

@@ -5,6 +5,7 @@ use super::capabilities;
 use super::diagnose;
 use super::schedule;
 use crate::error::{Context, Error, Result};
+use crate::namespaces::{self, IdKind, id_refused};
 use crate::sys::{self, Execution};
 use crate::weaken::{Defence, lacks};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
@@ -140,9 +141,9 @@ fn become_user(user: &User) -> Result<()> {
     user.additional_gids.as_ref().map_or(Ok(()), |gids| set_groups(gids))?;
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)
-        .os(|| format!("cannot change to group {}", user.gid))?;
+        .map_err(|errno| id_refused(IdKind::Group, user.gid, errno).at("/process/user/gid"))?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)
-        .os(|| format!("cannot change to user {}", user.uid))
+        .map_err(|errno| id_refused(IdKind::User, user.uid, errno).at("/process/user/uid"))
 }
 
 /// Sets the supplementary groups of this process. In a user namespace that denies
@@ -156,7 +157,20 @@ pub fn set_groups(gids: &[u32]) -> Result<()> {
             Err(Error::os("cannot drop the caller's supplementary groups", errno)
                 .hint("that takes CAP_SETGID; with the annotation run.oci.keep_original_groups=1 the container keeps them"))
         }
+        Err(Errno::INVAL) => Err(unmapped_group(gids)),
         result => result.os(|| format!("cannot set supplementary groups {gids:?}")),
+    }
+}
+
+/// The kernel does not say which.
+fn unmapped_group(gids: &[u32]) -> Error {
+    let map = namespaces::own_map(IdKind::Group);
+    let found = gids.iter().enumerate().find(|(_, gid)| !namespaces::is_mapped(&map, **gid));
+    match found {
+        Some((index, gid)) => id_refused(IdKind::Group, *gid, Errno::INVAL)
+            .at(format!("/process/user/additionalGids/{index}")),
+        None => Error::os(format!("cannot set supplementary groups {gids:?}"), Errno::INVAL)
+            .hint("each has to be mapped in the user namespace"),
     }
 }
 

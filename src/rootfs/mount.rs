@@ -13,10 +13,11 @@ use super::options::{self, Attributes};
 use super::path::{Root, is_on, retire};
 use super::plan_mount::{Mount, MountKind};
 use super::refused::{
-    attributes_refused, clone_refused, explain_unseen, idmap_refused, unknown_filesystem,
+    attributes_refused, clone_refused, explain_foreign, explain_id, explain_unseen, idmap_refused,
+    unknown_filesystem,
 };
 use crate::error::{Context, Error, Result};
-use crate::namespaces;
+use crate::namespaces::{self, IdKind};
 use crate::sys::{self, MountAttributes};
 use crate::weaken::{Defence, lacks};
 use rustix::fs::{CWD, Mode};
@@ -177,7 +178,8 @@ impl Mount {
             configure(&context, "mode", Some(&permissions(target)?))?;
         }
         rustix::mount::fsconfig_create(&context)
-            .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))?;
+            .map_err(|errno| with_log(&context, format!("cannot mount {filesystem}"), errno))
+            .map_err(|error| explain_foreign(error, filesystem))?;
         let set = self.new_attributes() & !self.late_attributes();
         let tree = rustix::mount::fsmount(
             &context,
@@ -450,9 +452,8 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
             (_, Some(value)) if value.len() > LONGEST_VALUE => {
                 error.hint("mount option values are limited to 255 bytes")
             }
-            ("gid" | "uid", Some(_)) => {
-                error.hint("the id must be mapped in the container's user namespace")
-            }
+            ("uid", Some(value)) => explain_id(error, IdKind::User, value),
+            ("gid", Some(value)) => explain_id(error, IdKind::Group, value),
             _ => error,
         }
     })

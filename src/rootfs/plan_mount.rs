@@ -2,7 +2,7 @@
 
 use super::options::{self, Attributes, Parsed};
 use super::plan::clean;
-use crate::cgroups::Placement;
+use crate::cgroups::{Driver, Placement};
 use crate::error::{Error, name_of};
 use crate::host::Maker;
 use crate::namespaces::{self, CloneSet, IdMapping, IdMaps, Kind};
@@ -244,6 +244,10 @@ fn plan_kind(
         // The host's hierarchy: mounting it anew outside a cgroup namespace
         // would reset the options of the host's own mount.
         "cgroup" | "cgroup2" if !clone.is_new(Kind::Cgroup) => {
+            let missing = compiler.host.cgroup_hierarchy().err();
+            if let Some(error) = missing.filter(|_| cgroup.driver == Driver::Disabled) {
+                compiler.fault(error.at(pointer));
+            }
             // What is mounted below may not be uncovered in a user namespace.
             let recursive = compiler.host.maker() != Maker::Root;
             Some(bind(cgroup.hierarchy.clone(), recursive))

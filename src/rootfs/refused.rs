@@ -3,6 +3,8 @@
 use super::mountinfo::Mounted;
 use super::options::{ATIME_FIELD, Attributes};
 use crate::error::Error;
+use crate::namespaces::{self, IdKind, Kind};
+use crate::plan::needs_namespace;
 use rustix::fs::StatVfsMountFlags;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -37,8 +39,52 @@ pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
     match errno {
         Errno::NODEV => error
             .hint(format!("the running kernel has no file system {name:?}; see /proc/filesystems")),
+        _ => explain_foreign(error, name),
+    }
+}
+
+/// An owner that the user namespace does not know.
+pub fn explain_id(error: Error, kind: IdKind, value: &str) -> Error {
+    let map = namespaces::own_map(kind);
+    match value.parse() {
+        Ok(id) if !namespaces::is_mapped(&map, id) => {
+            let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
+            let message = format!("{}, since {what}", error.message);
+            Error { message, ..error }.hint(namespaces::own_map_remedy(kind, &map))
+        }
         _ => error,
     }
+}
+
+/// Other file systems that root of any user namespace may make (`FS_USERNS_MOUNT`).
+const ANYBODYS: [&str; 8] =
+    ["tmpfs", "devpts", "overlay", "fuse", "ramfs", "cgroup2", "binder", "bpf"];
+
+/// A new file system that takes privilege over the namespace it shows, or over the
+/// machine (`mount_capable` in the kernel).
+pub fn explain_foreign(error: Error, filesystem: &str) -> Error {
+    if error.errno != Some(libc::EPERM) {
+        return error;
+    }
+    let (kind, remedy) = match filesystem {
+        "proc" => (Kind::Pid, "bind the host's: type bind, source /proc, options rbind"),
+        "sysfs" => (Kind::Network, "bind the host's: type bind, source /sys, options rbind and ro"),
+        "mqueue" => (Kind::Ipc, "leave the mount out"),
+        name if ANYBODYS.contains(&name) => return error,
+        name => {
+            return error.hint(format!(
+                "in a user namespace the kernel makes no {name}: have root of the machine mount it, and bind it here"
+            ));
+        }
+    };
+    if namespaces::is_own(kind) {
+        return error;
+    }
+    let message = format!(
+        "cannot mount {filesystem}, since it shows the {kind} namespace, which belongs to another user namespace than the container's"
+    );
+    let hint = format!("{}, without a path; or {remedy}", needs_namespace(kind));
+    Error { message, ..error }.hint(hint)
 }
 
 /// Directories that the kernel keeps for other file systems: covering them hides

@@ -8,6 +8,7 @@ use crate::hooks;
 use crate::notify;
 use crate::seccomp;
 use crate::stat;
+use crate::user;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::io::Read;
@@ -287,4 +288,8 @@ fn make_root(root: &Path) -> Result<()> {
         .mode(0o1700)
         .create(root)
         .os(|| format!("cannot make state directory {}", root.display()))
+        .map_err(|error| match error.errno {
+            Some(libc::EACCES) => error.hint(user::RUNTIME_DIR_REMEDY),
+            _ => error,
+        })
 }

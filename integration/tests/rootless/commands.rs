@@ -1,11 +1,12 @@
 //! Every command, as an ordinary user.
 
 use hako_integration::{
-    ConsoleSocket, Container, Exit, Runtime, Terminal, Value, cgroup_dir, copy_program, json, reap,
-    wait_until,
+    ConsoleSocket, Container, Exit, Runtime, Terminal, Value, cgroup_dir, copy_program, each,
+    has_controller, json, reap, wait_until,
 };
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 #[test]
 fn a_life_from_create_to_delete() {
@@ -161,6 +162,14 @@ fn ps_lists_what_runs_also_without_a_cgroup() {
     }
 }
 
+/// What tells root how to delegate a cgroup on this machine.
+fn delegation() -> &'static [&'static str] {
+    match Path::new("/run/systemd/system").is_dir() {
+        true => &["Delegate=cpu", "/etc/systemd/system/user@.service.d/"],
+        false => &["/hako-user; mkdir -p $D/shell && chown hako-user"],
+    }
+}
+
 /// Without a cgroup of its own there is nothing to freeze, to limit or to count.
 #[test]
 fn what_takes_a_cgroup_says_so() {
@@ -168,8 +177,11 @@ fn what_takes_a_cgroup_says_so() {
     let container = hako.serve(&hako.bundle());
     for words in [&["pause"][..], &["update", "--pids-limit", "10"], &["events", "--stats"]] {
         let output = container.command(words).output();
-        output.fails("cgroup");
-        assert!(output.stderr.contains("hint: "), "{output}");
+        output.fails("the container has no cgroup of its own");
+        let how = "where no cgroup is delegated to hako's user; to have one: as root, ";
+        for words in [how].iter().chain(delegation()) {
+            assert!(output.stderr.contains(words), "{words}: {output}");
+        }
     }
 }
 
@@ -247,19 +259,59 @@ fn a_writable_cgroup_is_the_containers() {
     assert!(output.stderr.contains("mounts[6]: the cgroup stays root's"), "{output}");
 }
 
-/// A limit for which there is no cgroup is an error that says how to get one.
+/// A limit for which there is no cgroup is an error that says how to get one, on this machine.
 #[test]
 fn a_limit_without_delegation_is_refused() {
     let hako = Runtime::as_user();
+    let huge = json!([{ "pageSize": "2MB", "limit": 0 }]);
+    let rows = [
+        ("/linux/resources/pids", json!({ "limit": 10 }), "pids", "/limit"),
+        ("/linux/resources/hugepageLimits", huge, "hugetlb", "/0"),
+    ];
+    // Not every kernel has huge pages.
+    let rows = rows.into_iter().filter(|row| row.2 == "pids" || has_controller(row.2));
+    each(rows, |(place, value, controller, part)| {
+        let mut bundle = hako.bundle();
+        bundle.set(place, value.clone());
+        let output = hako.refuses(&bundle, &format!("{place}{part}"));
+        let (reason, remedy) = match has_controller(controller) {
+            true => ("no cgroup is delegated to hako's user", delegation()),
+            false => ("cgroup v1 holds the", &["systemd.unified_cgroup_hierarchy=1"][..]),
+        };
+        for words in [reason].iter().chain(remedy) {
+            assert!(output.stderr.contains(words), "{words}: {output}");
+        }
+        assert_eq!(
+            output.stderr.contains("Delegate="),
+            remedy[0].contains("Delegate="),
+            "{output}"
+        );
+    });
     let mut bundle = hako.bundle();
-    bundle.set("/linux/resources/pids/limit", 10);
-    let output = hako.refuses(&bundle, "/linux/resources/pids/limit");
-    for words in ["no cgroup is delegated", "Delegate=", "/etc/systemd/system/user@.service.d/"] {
-        assert!(output.stderr.contains(words), "{words}: {output}");
-    }
     // Not asked for, not missed.
     bundle.set("/linux/resources/pids/limit", json!(-1));
     let _ = hako.inspect(&bundle);
+}
+
+/// A user does without the hierarchy, as far as nothing of it is asked for.
+#[test]
+fn without_cgroup_v2_there_are_containers() {
+    let hako = Runtime::as_user();
+    hako.bind(&hako.dir("none"), "/sys/fs/cgroup".as_ref(), false);
+    let container = hako.serve(&hako.bundle());
+    let hint = "hint: boot with systemd.unified_cgroup_hierarchy=1";
+    let update = container.command(&["update", "--pids-limit", "10"]).output();
+    update.fails("the container has no cgroup of its own");
+    assert!(update.stderr.contains("to have one: boot with systemd"), "{update}");
+    let mut limited = hako.bundle();
+    limited.set("/linux/resources/pids/limit", 10);
+    let mut shown = hako.bundle();
+    shown.without_namespace("cgroup");
+    each([(limited, "/linux/resources/pids/limit"), (shown, "/mounts/6")], |(bundle, place)| {
+        let output = hako.refuses(bundle, place);
+        output.fails("cgroup v2 is not mounted at /sys/fs/cgroup");
+        assert!(output.stderr.contains(hint), "{output}");
+    });
 }
 
 /// A path that somebody else owns is refused with the reason.
@@ -270,7 +322,12 @@ fn a_cgroup_of_others_is_refused() {
     bundle.set("/linux/cgroupsPath", format!("/{}/x", hako.cgroup()));
     let output = hako.run(&bundle);
     output.fails("cannot create cgroup");
-    assert!(output.stderr.contains("or leave out cgroupsPath"), "{output}");
+    assert!(output.stderr.contains("leave out whichever of cgroupsPath"), "{output}");
+    // The same place, but asked for by the command line only.
+    let command = hako.on_bundle(&["--rootless=false", "run"], &hako.bundle());
+    let output = command.output();
+    output.fails("cannot create cgroup");
+    assert!(output.stderr.contains("and --rootless=false is given"), "{output}");
 }
 
 /// Its init is still hako, which nobody may look into.

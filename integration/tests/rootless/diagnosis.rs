@@ -94,11 +94,32 @@ fn helpers_without_privilege() {
     let output = hako.refuses(&hako.bundle(), "/linux/uidMappings");
     says(
         &output,
-        &["newuidmap is neither setuid root nor has capabilities", "chmod u+s /usr/bin/newuidmap"],
+        &[
+            "newuidmap is neither setuid root nor has capabilities",
+            &format!("chmod u+s {},", newuidmap().display()),
+        ],
     );
     let output =
         hako.command(&["spec", "--rootless"]).current_dir(hako.user().home()).output().ok();
     assert!(output.stderr.contains("neither setuid root"), "{output}");
+}
+
+/// Of several the first in PATH is used, and named.
+#[test]
+fn helpers_that_are_first_in_the_path() {
+    let hako = Runtime::as_user();
+    let directory = hako.dir("io/first");
+    let copy = directory.join("newuidmap");
+    copy_program(&newuidmap(), &copy);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let bundle = hako.bundle();
+    let path = format!("{}:/usr/bin:/bin", directory.display());
+    let roots = format!("hint: as root: chmod u+s {}, or install", copy.display());
+    for hint in [&roots, "hint: it is not root's: put another one before it in PATH"] {
+        let output = hako.finish(hako.on_bundle(&["run"], &bundle).env("PATH", &path), &bundle);
+        says(&output, &[&format!("{} is neither setuid", copy.display()), hint]);
+        hako.user().own(&directory);
+    }
 }
 
 /// A capability of the file's is as good (VFS_CAP_REVISION_2, CAP_SETUID).
@@ -189,5 +210,24 @@ fn no_place_for_state() {
     says(
         &command.output(),
         &["there is no directory for the state of containers", "loginctl enable-linger"],
+    );
+    let bundle = hako.bundle();
+    // A relative path is as good as none; root's is kept by su(1); one that is not there would be
+    // made where the user may make it.
+    let private = hako.dir("private");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let missing = private.join("1000");
+    each(
+        [
+            ("run", "there is no directory for the state of containers"),
+            (private.to_str().unwrap(), "cannot write to"),
+            (missing.to_str().unwrap(), "cannot write to"),
+            ("/no-such-directory/1000", "cannot make state directory"),
+        ],
+        |(directory, words)| {
+            let create = hako.on_bundle(&["create"], &bundle);
+            let output = create.env("XDG_RUNTIME_DIR", directory).output();
+            says(&output, &[words, "set XDG_RUNTIME_DIR to a directory of yours"]);
+        },
     );
 }

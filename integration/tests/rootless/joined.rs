@@ -155,8 +155,9 @@ fn ranges_that_reach_over_lines_of_the_engines_map() {
     bundle.set("/linux/uidMappings", maps(65_538));
     let output = hako.refuses(&bundle, "/linux/uidMappings/0");
     assert!(output.stderr.contains("not all of the ids 0 to 65537 exist"), "{output}");
-    assert!(output.stderr.contains("/proc/self/uid_map has 0 to 0, 1 to 655"), "{output}");
+    assert!(output.stderr.contains("/proc/self/uid_map has 0, 1 to 655"), "{output}");
     assert_eq!(output.stderr.matches("not all of the ids").count(), 1, "{output}");
+    assert!(!output.stderr.contains("is not mapped"), "one fault, told once: {output}");
 }
 
 /// The same for the ownership of a mount.
@@ -172,7 +173,7 @@ fn ownership_over_lines_of_the_engines_map() {
     assert_eq!((&seen[0]["uid"], &seen[0]["gid"]), (&json!(0), &json!(5)));
     bundle.set(&format!("{pointer}/gidMappings/0/size"), 70_000);
     let output = hako.refuses(&bundle, &format!("{pointer}/gidMappings/0"));
-    assert!(output.stderr.contains("/proc/self/gid_map has 0 to 0, 1 to 655"), "{output}");
+    assert!(output.stderr.contains("/proc/self/gid_map has 0, 1 to 655"), "{output}");
 }
 
 /// A pod whose members share a user namespace below the engine's: the first
@@ -235,6 +236,45 @@ fn a_user_joins_namespaces_of_their_own() {
     assert_eq!(executed["uid"]["real"], 9);
     container.kill("KILL");
     assert_eq!(container.wait(), Exit::Signal(9));
+}
+
+/// What a namespace that is joined maps, only the kernel knows; the namespace that hako is in
+/// can be read.
+#[test]
+fn ids_that_somebody_elses_namespace_does_not_map() {
+    let hako = Runtime::as_user();
+    let holder = Holder::new(hako.user(), &[]);
+    let mut bundle = hako.bundle();
+    bundle.remove("/linux/uidMappings").remove("/linux/gidMappings");
+    bundle.namespace("user", Some(&holder.path("user")));
+    bundle.remove("/mounts/2/options/5");
+    let engine = Runtime::as_namespace_root(&["--mount"]);
+    let rows = [
+        ("uid", json!(70_000), "", "user"),
+        ("gid", json!(70_001), "", "group"),
+        ("additionalGids", json!([0, 70_002]), "/1", "group"),
+    ];
+    let container = hako.serve(&bundle);
+    let output = container.exec(&["--user", "70000"], "report").output();
+    let words = "cannot change to user 70000, which is not mapped in the user namespace";
+    assert!(output.code == Some(255) && output.stderr.contains(words), "{output}");
+    drop(container);
+    each(rows, |(field, value, part, kind)| {
+        let pointer = format!("/process/user/{field}");
+        let mut joined = bundle.clone();
+        joined.set(&pointer, value.clone());
+        let output = hako.refuses(&joined, &format!("{pointer}{part}"));
+        output.fails("which is not mapped in the user namespace");
+        let map = if *kind == "user" { "uid_map" } else { "gid_map" };
+        let hint = format!("hint: /proc/self/{map} has 0, 1 to 655");
+        assert!(output.stderr.contains(&hint), "{output}");
+
+        let mut inherited = engine.bundle();
+        inherited.set(&pointer, value.clone());
+        let output = engine.refuses(&inherited, &format!("{pointer}{part}"));
+        output.fails("is not mapped in the user namespace that hako is in");
+        assert!(output.stderr.contains(&hint), "{output}");
+    });
 }
 
 /// The pid namespace of another container, as `docker run --pid=container:X` has it.

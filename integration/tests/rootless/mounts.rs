@@ -167,6 +167,66 @@ impl Drop for Covered {
 
 /// In a user namespace the kernel makes no file system that would show what a
 /// container around hako hides.
+/// Such a file system is made by who has privilege over the namespace it shows.
+#[test]
+fn what_shows_a_foreign_namespace_is_refused_with_the_reason() {
+    let hako = Runtime::as_user();
+    each(
+        [("pid", "proc", "/mounts/0"), ("ipc", "mqueue", "/mounts/4")],
+        |(kind, name, pointer)| {
+            let mut bundle = hako.bundle();
+            bundle.without_namespace(kind);
+            let output = hako.refuses(&bundle, pointer);
+            let reason = format!("cannot mount {name}, since it shows the {kind} namespace, which");
+            let remedy = format!("hint: add {{\"type\": \"{kind}\"}} to linux.namespaces");
+            says(&output, &[&reason, &remedy]);
+        },
+    );
+    let mut bundle = hako.bundle();
+    let pointer =
+        bundle.mount(json!({ "destination": "/disk", "type": "ext4", "source": "/dev/x" }));
+    let output = hako.refuses(&bundle, &pointer);
+    says(&output, &["cannot mount ext4", "hint: in a user namespace the kernel makes no ext4: "]);
+    // As the hint has it.
+    let mut bundle = hako.bundle();
+    bundle.without_namespace("pid");
+    bundle.set("/mounts/0/type", "bind").set("/mounts/0/source", "/proc");
+    bundle.set("/mounts/0/options", ["rbind"]);
+    let seen = hako.inspect(&bundle);
+    assert_ne!(seen["pid"], 1);
+}
+
+/// The engine's network, joined by a container with a user namespace of its own.
+#[test]
+fn sysfs_of_a_joined_network_is_refused_with_the_reason() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let network = hako.holder().below(&["--net"]);
+    let mut bundle = hako.bundle();
+    let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+    bundle.namespace("user", None).namespace("network", Some(&network.path("net")));
+    bundle.set("/linux/uidMappings", maps.clone()).set("/linux/gidMappings", maps);
+    let output = hako.refuses(&bundle, "/mounts/5");
+    says(&output, &["cannot mount sysfs, since it shows the network namespace, which belongs to"]);
+    // As the hint has it.
+    bundle.set("/mounts/5/type", "bind").set("/mounts/5/source", "/sys");
+    bundle.set("/mounts/5/options", ["rbind", "ro"]);
+    let _ = hako.inspect(&bundle);
+}
+
+#[test]
+fn owners_that_are_not_mapped_are_named() {
+    let hako = Runtime::as_user();
+    each([(1, "uid", "user"), (2, "gid", "group")], |(index, option, kind)| {
+        let mut bundle = hako.bundle();
+        bundle.set("/mounts/2/options/5", "mode=0620");
+        bundle.set(&format!("/mounts/{index}/options/0"), format!("{option}=70000"));
+        let output = hako.refuses(&bundle, &format!("/mounts/{index}"));
+        let reason = format!("since {kind} id 70000 is not mapped in the user namespace");
+        let remedy = format!("hint: /proc/self/{option}_map has 0, 1 to 65536: ");
+        says(&output, &[&reason, &remedy]);
+    });
+}
+
 #[test]
 fn a_covered_sys_is_recognised_and_named() {
     let hako = Runtime::as_user();

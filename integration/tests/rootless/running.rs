@@ -42,6 +42,43 @@ fn one_id_is_enough_and_its_meaning_is_told() {
     assert_eq!(seen[1]["code"], 0);
 }
 
+#[test]
+fn groups_alone_can_be_what_is_missing() {
+    let hako = Runtime::as_user();
+    hako.bind(&hako.file("none", ""), "/etc/subgid".as_ref(), false);
+    let bundle = hako.bundle();
+    let output = hako.command(&["spec", "--rootless"]).current_dir(bundle.dir()).output().ok();
+    for words in ["there is one group, root's, which is that of hako-user", "(/etc/subgid gives"] {
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    }
+    assert!(!output.stderr.contains("one user"), "{output}");
+}
+
+/// Root of a user namespace has the ids of that, whatever /etc/subuid says.
+#[test]
+fn what_spec_writes_for_a_namespaces_root() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let seen = hako.inspect(&specified(&hako));
+    each(["uid_map", "gid_map"], |map| {
+        let lines = &seen[map];
+        assert_eq!(
+            (&lines[0], &lines[1][0], &lines[1][1]),
+            (&json!([0, 0, 1]), &json!(1), &json!(1))
+        );
+    });
+
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount"];
+    let hako = Runtime::as_lone_user().launched_by(&unshare);
+    let bundle = hako.bundle();
+    let output = hako.command(&["spec", "--rootless"]).current_dir(bundle.dir()).output().ok();
+    for words in [
+        "root, which is root of the user namespace that hako is in: ",
+        "(/proc/self/uid_map has 0: ",
+    ] {
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    }
+}
+
 /// The user keeps their number inside, as with podman's keep-id; root is somebody
 /// else, or nobody.
 #[test]

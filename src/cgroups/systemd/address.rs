@@ -1,5 +1,6 @@
 //! Where systemd's manager can be reached.
 
+use crate::user;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use std::env;
@@ -36,7 +37,7 @@ impl Instance {
     /// Where to try to connect, the best first: the manager itself, because
     /// it answers without a broker in between, then its bus.
     pub fn addresses(self) -> Vec<Address> {
-        let runtime_dir = env::var("XDG_RUNTIME_DIR").ok().filter(|dir| !dir.is_empty());
+        let runtime_dir = user::runtime_dir();
         match self {
             Instance::System => vec![
                 Address::new(Target::Manager, SYSTEM_PRIVATE),
@@ -44,15 +45,13 @@ impl Instance {
             ],
             Instance::User => {
                 let mut list = Vec::new();
-                if let Some(dir) = &runtime_dir {
-                    list.push(Address::new(Target::Manager, format!("{dir}/systemd/private")));
-                }
+                let below = |name| Some(runtime_dir.as_ref()?.join(name).to_str()?.to_owned());
+                let manager = below("systemd/private");
+                list.extend(manager.map(|place| Address::new(Target::Manager, place)));
                 let session = env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
                 let places = session.split(';').filter_map(parse_address);
                 list.extend(places.map(|place| Address::new(Target::Broker, place)));
-                if let Some(dir) = &runtime_dir {
-                    list.push(Address::new(Target::Broker, format!("{dir}/bus")));
-                }
+                list.extend(below("bus").map(|place| Address::new(Target::Broker, place)));
                 list
             }
         }

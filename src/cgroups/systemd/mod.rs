@@ -17,6 +17,6 @@ mod wire;
 pub use address::Instance;
 pub use annotation::PREFIX as PROPERTY_ANNOTATION;
 pub use plan::{plan, plan_attachment};
-pub use scope::{Facts, Scope};
+pub use scope::{Facts, Scope, is_booted};
 pub use unit::Unit;
 pub use value::{Property, Value};

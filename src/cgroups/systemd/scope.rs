@@ -18,10 +18,15 @@ pub struct Facts {
     pub root: PathBuf,
 }
 
+/// Whether the machine was started by systemd (sd_booted(3)).
+pub fn is_booted() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
 impl Facts {
     /// Looks at the machine. The user's instance has to be asked.
     pub fn probe() -> Result<Self> {
-        if !Path::new("/run/systemd/system").is_dir() {
+        if !is_booted() {
             return Err(Error::new("this machine was not started by systemd")
                 .hint("leave out --systemd-cgroup: the container's cgroup is then made directly"));
         }

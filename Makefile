@@ -18,7 +18,7 @@ export HAKO := $(abspath $(HAKO))
 # Shown by `hako --version`.
 export HAKO_COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
-.PHONY: all build demo test unit guest guest-test engines bench conformance conformance-table fuzz memcheck miri lint install uninstall clean help
+.PHONY: all build demo test unit guest guest-test engines bench layout conformance conformance-table fuzz memcheck miri lint install uninstall clean help
 
 all: build
 
@@ -59,6 +59,14 @@ bench: build ## measure hako beside crun, runc and a hand-written floor (needs r
 	@result=0; peers=$$(mktemp -d); \
 	    $(CARGO) run --quiet --release --package hako-bench -- --runs $(RUNS) $$(integration/bench/peers "$$peers") || result=$$?; \
 	    rm -r "$$peers"; integration/vm/bench $(RUNS) || result=$$?; exit $$result
+
+layout: ## have the linker place what hako executes together: writes src/layout.ld (needs root; minutes)
+	@integration/setup.sh bench
+	$(CARGO) rustc --release --package hako --bin hako --target-dir $(TARGET)/layout -- \
+	    -C link-arg=-Wl,-Map=$(abspath $(TARGET))/layout/hako.map
+	HAKO=$(abspath $(TARGET))/layout/$(TRIPLE)/release/hako $(CARGO) run --quiet --release \
+	    --package hako-bench -- --layout $(TARGET)/layout/hako.map >$(TARGET)/layout/layout.ld
+	cp $(TARGET)/layout/layout.ld src/layout.ld
 
 conformance: build ## run the OCI conformance suite with hako and its peers (needs root)
 	@integration/setup.sh test

@@ -3,6 +3,7 @@
 #![deny(unsafe_code)]
 
 mod fixture;
+mod layout;
 mod report;
 mod subject;
 mod sys;
@@ -19,7 +20,7 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const USAGE: &str =
     "usage: hako-bench [--runs N] [--only COMMAND] [--limits] [--json] [--programs DIR] [--peer PROGRAM]...
-       hako-bench --budget | --compile DIR
+       hako-bench --budget | --compile DIR | --layout MAP
 
   --runs N        rounds that count; a tenth of them is run before as warm-up (default 100)
   --only COMMAND  one of run, create, start, state, exec, kill, delete
@@ -30,6 +31,8 @@ const USAGE: &str =
   --programs DIR  take them from there: for a machine without a compiler
   --budget        count the system calls, tasks and clones of one `hako run` and hold them against
                   the budget
+  --layout MAP    print a script for the linker that places first what hako executes; MAP is what
+                  the linker has written about this hako (x86-64; takes minutes)
 
 HAKO names the binary; without it the release build is taken. crun and runc are looked up in PATH.
 Exit code: 0 all targets met, 1 a target missed, 2 could not measure, 3 too noisy to judge.";
@@ -46,6 +49,7 @@ struct Options {
     json: bool,
     budget: bool,
     compile: Option<PathBuf>,
+    layout: Option<PathBuf>,
     programs: Option<PathBuf>,
     peers: Vec<PathBuf>,
 }
@@ -89,6 +93,9 @@ fn options() -> Result<Options> {
             "--compile" => {
                 options.compile = Some(arguments.next().ok_or("--compile needs DIR")?.into())
             }
+            "--layout" => {
+                options.layout = Some(arguments.next().ok_or("--layout needs MAP")?.into())
+            }
             "--programs" => {
                 options.programs = Some(arguments.next().ok_or("--programs needs DIR")?.into())
             }
@@ -119,6 +126,8 @@ fn run(options: Options) -> Result<i32> {
         let work = || {
             if options.budget {
                 budget(&options, &fixture, &hako)
+            } else if let Some(map) = &options.layout {
+                layout(&options, &fixture, &hako, map)
             } else {
                 benchmark(&options, &fixture, &hako)
             }
@@ -162,6 +171,12 @@ fn budget(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {
         );
     }
     Ok(if over { MISSED } else { 0 })
+}
+
+fn layout(options: &Options, fixture: &Fixture, hako: &Path, map: &Path) -> Result<i32> {
+    fixture.build(options.programs.as_deref())?;
+    print!("{}", layout::script(fixture, hako, map)?);
+    Ok(0)
 }
 
 fn benchmark(options: &Options, fixture: &Fixture, hako: &Path) -> Result<i32> {

@@ -147,11 +147,35 @@ impl Subject {
         Ok(Sample { ms, peak_kib: exit.peak_kib })
     }
 
+    /// Executes a command step by step: see [`sys::step`].
+    pub fn step(&mut self, name: &str, show: &mut dyn FnMut(bool, u64)) -> Result<()> {
+        let (_, command) =
+            self.commands.iter_mut().find(|c| c.0 == name).ok_or("no such command")?;
+        match sys::step(command, show)? {
+            0 => Ok(()),
+            code => {
+                Err(format!("{} {name}: exit code {code}: {}", self.name, self.last_error()?)
+                    .into())
+            }
+        }
+    }
+
+    /// All commands of one container but `create`, whose init nobody waits for.
+    pub fn step_lifecycle(&mut self, show: &mut dyn FnMut(bool, u64)) -> Result<()> {
+        self.measure("create")?;
+        for command in ["start", "state", "exec", "kill"] {
+            self.step(command, show)?;
+        }
+        // Unless `kill` was slower than its end, which was seen then.
+        let _ = sys::wait(fs::read_to_string(&self.pid_file)?.trim().parse()?);
+        self.step("delete", show)
+    }
+
     fn last_error(&self) -> io::Result<String> {
         Ok(fs::read_to_string(&self.errors)?.lines().last().unwrap_or("(no message)").to_owned())
     }
 
-    /// The counts of one `run` under strace.
+    /// The counts of one `run` under strace, and the page faults of one without.
     pub fn count(&self, fixture: &Fixture) -> Result<Counts> {
         let log = fixture.dir.join("strace");
         let (_, run) = self.commands.iter().find(|c| c.0 == "run").ok_or("no run")?;
@@ -163,7 +187,10 @@ impl Subject {
                 format!("{} under strace: {status}: {}", self.name, self.last_error()?).into()
             );
         }
-        Ok(Counts::parse(&fs::read_to_string(log)?))
+        let mut plain = fixture.command(Path::new(run.get_program()))?;
+        let child = plain.args(run.get_args()).spawn()?;
+        let faults = sys::wait(child.id() as i32)?.faults;
+        Ok(Counts { faults, ..Counts::parse(&fs::read_to_string(log)?) })
     }
 }
 
@@ -172,14 +199,15 @@ pub struct Counts {
     pub syscalls: usize,
     pub tasks: usize,
     pub clones: usize,
+    pub faults: usize,
 }
 
 impl Counts {
     /// Lines are `PID call(…`, `PID <... call resumed>…`, `PID --- signal` or `PID +++ exit`: only
-    /// the first begins a call.
+    /// the first begins a call. Faults are not in it.
     fn parse(log: &str) -> Counts {
         let mut tasks = std::collections::HashSet::new();
-        let mut counts = Counts { syscalls: 0, tasks: 0, clones: 0 };
+        let mut counts = Counts { syscalls: 0, tasks: 0, clones: 0, faults: 0 };
         for line in log.lines() {
             let Some((pid, rest)) = line.split_once(' ') else { continue };
             tasks.insert(pid);
@@ -213,6 +241,6 @@ mod tests {
             "
 ",
         );
-        assert_eq!(Counts::parse(&log), Counts { syscalls: 4, tasks: 2, clones: 1 });
+        assert_eq!(Counts::parse(&log), Counts { syscalls: 4, tasks: 2, clones: 1, faults: 0 });
     }
 }

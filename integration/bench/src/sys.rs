@@ -5,7 +5,9 @@
 use std::ffi::{CString, c_int};
 use std::io::{self, Error};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 fn check(result: c_int) -> io::Result<c_int> {
@@ -68,11 +70,17 @@ pub fn adopt_orphans() -> io::Result<()> {
     Ok(())
 }
 
+fn exit_code(status: c_int) -> i32 {
+    if libc::WIFSIGNALED(status) { 128 + libc::WTERMSIG(status) } else { libc::WEXITSTATUS(status) }
+}
+
 pub struct Exit {
     /// As a shell gives it: 128 + the signal for a killed process.
     pub code: i32,
     /// The largest resident set of the process or of any descendant that it waited for.
     pub peak_kib: f64,
+    /// Pages that they all touched for the first time.
+    pub faults: usize,
 }
 
 /// Waits for one child, or for any with -1. Blocks: a wait with a timeout would poll, and quantise
@@ -90,12 +98,8 @@ pub fn wait(pid: i32) -> io::Result<Exit> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
             Ok(_) => {
-                let code = if libc::WIFSIGNALED(status) {
-                    128 + libc::WTERMSIG(status)
-                } else {
-                    libc::WEXITSTATUS(status)
-                };
-                return Ok(Exit { code, peak_kib: usage.ru_maxrss as f64 });
+                let (peak_kib, faults) = (usage.ru_maxrss as f64, usage.ru_minflt as usize);
+                return Ok(Exit { code: exit_code(status), peak_kib, faults });
             }
         }
     }
@@ -105,6 +109,56 @@ pub fn wait(pid: i32) -> io::Result<Exit> {
 pub fn kill(child: i32) {
     // SAFETY: takes numbers only.
     unsafe { libc::kill(child, libc::SIGKILL) };
+}
+
+/// Executes a command instruction by instruction, and what it clones, and shows the address of
+/// each, and whether a clone executes it. Returns the exit code. Who else ends meanwhile and is
+/// this process's to wait for has been waited for.
+#[cfg(target_arch = "x86_64")]
+pub fn step(command: &mut Command, show: &mut dyn FnMut(bool, u64)) -> io::Result<i32> {
+    let trace_me = || ptrace(libc::PTRACE_TRACEME, 0, 0).map(drop);
+    // SAFETY: between fork and exec one system call is made, without pointers.
+    let leader = unsafe { command.pre_exec(trace_me) }.spawn()?.id() as i32;
+    let mut is_new = true;
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to a local.
+        let pid = check(unsafe { libc::waitpid(-1, &mut status, libc::__WALL) })?;
+        if !libc::WIFSTOPPED(status) {
+            if pid == leader {
+                return Ok(exit_code(status));
+            }
+            continue;
+        }
+        if std::mem::take(&mut is_new) {
+            let clones = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEFORK;
+            let options = clones | libc::PTRACE_O_TRACEVFORK | libc::PTRACE_O_EXITKILL;
+            ptrace(libc::PTRACE_SETOPTIONS, pid, options as usize)?;
+        }
+        // SAFETY: plain numbers, for which zero is valid.
+        let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        if ptrace(libc::PTRACE_GETREGS, pid, (&raw mut registers) as usize).is_ok() {
+            show(pid != leader, registers.rip);
+        }
+        let signal = match libc::WSTOPSIG(status) {
+            libc::SIGTRAP | libc::SIGSTOP => 0,
+            other => other as usize,
+        };
+        // One that was killed just now does not go on, and ends.
+        let _ = ptrace(libc::PTRACE_SINGLESTEP, pid, signal);
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub fn step(_: &mut Command, _: &mut dyn FnMut(bool, u64)) -> io::Result<i32> {
+    Err(Error::new(io::ErrorKind::Unsupported, "only on x86-64"))
+}
+
+/// A request with one argument: a number, or the address of what the kernel fills in.
+fn ptrace(request: libc::c_uint, pid: i32, argument: usize) -> io::Result<()> {
+    // SAFETY: the requests above take a number, or an address that is valid for the call.
+    let result = unsafe { libc::ptrace(request, pid, 0, argument) };
+    check(result as c_int).map(drop)
 }
 
 pub enum Ended {

@@ -292,7 +292,7 @@ impl Spawned {
     fn explain_end(&self, when: &str) -> Error {
         let how = match self.end(WaitIdOptions::empty()) {
             Some(status) => match (status.terminating_signal(), status.exit_status()) {
-                (Some(signal), _) => format!("was killed by {}", signal_name(signal)),
+                (Some(signal), _) => format!("was killed by {}", sys::signal_name(signal)),
                 (_, Some(code)) => format!("exited with status {code}"),
                 _ => "ended".to_owned(),
             },
@@ -324,8 +324,3 @@ pub fn pass_listener(
 
 /// Why init may end without a word after everything was said.
 pub const FORBIDDEN: &str = "linux.seccomp may forbid execve, or somebody killed it";
-
-fn signal_name(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number)
-        .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
-}

@@ -260,7 +260,7 @@ impl Running<'_> {
             End::Itself(status) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(0), _) => return Ok(()),
                 (Some(code), _) => format!("exit status {code} {elapsed}"),
-                (None, Some(number)) => format!("killed by {} {elapsed}", signal_name(number)),
+                (None, Some(number)) => format!("killed by {} {elapsed}", sys::signal_name(number)),
                 (None, None) => format!("ended in an unknown way {elapsed}"),
             },
         };
@@ -273,10 +273,4 @@ impl Running<'_> {
         }
         Err(Error::new(message))
     }
-}
-
-/// `SIGSEGV`
-fn signal_name(number: i32) -> String {
-    nix::sys::signal::Signal::try_from(number)
-        .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
 }

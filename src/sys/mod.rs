@@ -41,7 +41,7 @@ pub use numa::set_mempolicy;
 pub use regex::Regex;
 pub use schedule::{SchedulerAttributes, ioprio_set, sched_setaffinity, sched_setattr};
 pub use seccomp::{Instruction, load_filter};
-pub use signal::reset_signals;
+pub use signal::{reset_signals, signal_name};
 #[cfg(starts_before_libc)]
 pub use start::seal_before_libc;
 

@@ -1,6 +1,6 @@
-//! Signal state at the start of a container process.
+//! Names of signals, and their state at the start of a container process.
 
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal};
 use rustix::io::Errno;
 
 /// Gives every signal in `ignored` (bit n - 1 is signal n) its default
@@ -27,3 +27,9 @@ pub fn reset_signals(ignored: u64) -> Result<(), Errno> {
 
 /// At least as large as any architecture's `struct sigaction`.
 const DEFAULT: [u64; 8] = [0; 8];
+
+/// As people know it: `SIGSEGV`.
+pub fn signal_name(number: i32) -> String {
+    Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.to_string())
+}

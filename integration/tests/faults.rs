@@ -241,7 +241,7 @@ fn at_every_step_of_delete() {
             hako.verify_gone(&bundle, &output);
             output
         });
-        assert_eq!(steps, 4);
+        assert_eq!(steps, 5);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hooks: programs of the container's owner that run at the turning points of
 //! its life, with its state on their standard input.
 
+mod ending;
 mod note;
 mod running;
 
@@ -8,8 +9,7 @@ pub use note::{NAME as NOTE, end_noted};
 
 use crate::error::{Context, Error, Result};
 use crate::plan::Compiler;
-use nix::sys::signal::SigSet;
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use ending::Ending;
 use oci_spec::runtime::{Hook as SpecHook, Hooks as SpecHooks};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,12 @@ impl Hooks {
     /// The hooks of one kind.
     pub fn of(&self, kind: Kind) -> &[Hook] {
         self.0.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether some run while a container is created.
+    pub fn run_in_create(&self) -> bool {
+        let kinds = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
+        kinds.iter().any(|kind| !self.of(*kind).is_empty())
     }
 }
 
@@ -172,30 +178,21 @@ pub struct Site<'a> {
     /// Where they start: on the host in the bundle, in the container in `/`.
     pub directory: &'a Path,
     /// The container's state directory, for a note of the hook that runs. Hooks in
-    /// the container end with it and need none.
+    /// the container need none: they end with init.
     pub noted_in: Option<BorrowedFd<'a>>,
 }
 
 /// Runs the hooks of one kind, one after the other, and stops at the first
-/// that fails.
+/// that fails. Who asks hako to end meanwhile ends the hook that runs on the host.
 ///
 /// # Errors
 /// `error running createRuntime hook #0: PATH: exit status 3 after 12 ms, stderr: "…"`
 pub fn run(hooks: &Hooks, kind: Kind, site: &Site) -> Result<()> {
-    let signals = match hooks.of(kind) {
-        [] => None,
-        _ => ending_signals(),
+    let ending = match (hooks.of(kind), site.noted_in) {
+        ([], _) | (_, None) => None,
+        _ => Ending::listen(),
     };
-    outcomes(hooks, kind, site, signals.as_ref()).collect()
-}
-
-/// Those that ask hako to end. They are seen here where they are blocked, as by
-/// `run`, and left for whoever waits for them.
-fn ending_signals() -> Option<SignalFd> {
-    let mut set = SigSet::empty();
-    set.add(nix::sys::signal::Signal::SIGINT);
-    set.add(nix::sys::signal::Signal::SIGTERM);
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).ok()
+    outcomes(hooks, kind, site, ending.as_ref()).collect()
 }
 
 /// Waits until init speaks, or ends, which may take as long as the `hooks` that it
@@ -208,28 +205,27 @@ pub fn wait_for_init(hooks: &Hooks, socket: BorrowedFd) -> Result<()> {
     if ![Kind::CreateContainer, Kind::StartContainer].iter().any(runs_some) {
         return Ok(());
     }
-    let Some(signals) = ending_signals() else { return Ok(()) };
-    let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+    let Some(ending) = Ending::listen() else { return Ok(()) };
+    let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&ending, PollFlags::IN)];
     rustix::io::retry_on_intr(|| poll(&mut fds, None)).os(|| "cannot wait for init")?;
-    match fds[0].revents().is_empty() {
-        true => Err(Error::new("ended while hooks ran in the container: hako was told to end")),
-        false => Ok(()),
+    if !fds[0].revents().is_empty() {
+        return Ok(());
     }
+    ending.hear();
+    Err(Error::new("ended while hooks ran in the container: hako was told to end"))
 }
 
 /// Runs all hooks of one kind, whichever of them fail, and returns the failures:
 /// of a `poststop` hook they are no more than warnings. Each time hako is asked to
 /// end, it ends the hook that runs; what it was asked before is why they run.
 pub fn run_all_warn(hooks: &Hooks, kind: Kind, site: &Site) -> Vec<Error> {
-    let signals = match hooks.of(kind) {
-        [] => return Vec::new(),
-        _ => ending_signals(),
-    };
-    let forget = || {
-        while signals.as_ref().is_some_and(|fd| matches!(fd.read_signal(), Ok(Some(_)))) {}
-    };
+    if hooks.of(kind).is_empty() {
+        return Vec::new();
+    }
+    let ending = Ending::listen();
+    let forget = || ending.iter().for_each(Ending::forget);
     forget();
-    let outcomes = outcomes(hooks, kind, site, signals.as_ref()).inspect(|_| forget());
+    let outcomes = outcomes(hooks, kind, site, ending.as_ref()).inspect(|_| forget());
     outcomes.filter_map(Result::err).collect()
 }
 
@@ -238,11 +234,11 @@ fn outcomes(
     hooks: &Hooks,
     kind: Kind,
     site: &Site,
-    signals: Option<&SignalFd>,
+    ending: Option<&Ending>,
 ) -> impl Iterator<Item = Result<()>> {
     let list = hooks.of(kind).iter().enumerate();
     list.map(move |(index, hook)| {
-        running::run(hook, site, signals).map_err(|error| {
+        running::run(hook, site, ending).map_err(|error| {
             error
                 .at(format!("/hooks/{kind}/{index}"))
                 .within(format!("error running {kind} hook #{index}"))

@@ -83,6 +83,11 @@ impl Report {
         }
     }
 
+    /// The same with the error's place and advice.
+    pub fn warning_of(&self, error: &Error) {
+        self.warning([vec![error.to_string()], advice(error)].concat().join("; "));
+    }
+
     /// Tells the warnings: what they were about has succeeded.
     pub fn succeeded(&self) {
         self.warnings.take().iter().for_each(|warning| self.write_warning(warning));
@@ -189,17 +194,21 @@ fn one_line(text: &str) -> String {
 }
 
 fn add_advice(text: &mut String, error: &Error) {
+    let parts: Vec<String> = advice(error).iter().map(|part| one_line(part)).collect();
+    if !parts.is_empty() {
+        text.push_str(&format!("  {}\n", parts.join("   ")));
+    }
+}
+
+/// Where it is, and what to do.
+fn advice(error: &Error) -> Vec<String> {
     let document = error.document.as_deref().unwrap_or("config.json");
     let pointer = error.pointer.as_ref().map(|pointer| match pointer.as_str() {
         "" => document.to_owned(),
         pointer => format!("{document}: {pointer}"),
     });
     let hint = error.hint.as_ref().map(|hint| format!("hint: {hint}"));
-    let parts: Vec<String> =
-        [pointer, hint].into_iter().flatten().map(|part| one_line(&part)).collect();
-    if !parts.is_empty() {
-        text.push_str(&format!("  {}\n", parts.join("   ")));
-    }
+    pointer.into_iter().chain(hint).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Hooks that fail, hang or leave processes behind: what becomes of the container.
 
-use hako_integration::{Bundle, Exit, Output, Runtime, Value, each, is_peer, json, wait_until};
-use rustix::process::Signal;
+use hako_integration::{Bundle, Exit, Output, Runtime, Value, each, is_peer, json};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use std::time::Duration;
 const OF_CREATE: [&str; 3] = ["prestart", "createRuntime", "createContainer"];
 
 /// A hook that runs a few lines of shell.
-fn shell(script: &str) -> Value {
+pub fn shell(script: &str) -> Value {
     json!({ "path": "/bin/sh", "args": ["sh", "-c", script] })
 }
 
@@ -44,102 +43,6 @@ fn names_the_hook(output: &Output, kind: &str) {
             assert!(output.stderr.contains(part), "expected `{part}` in the error\n{output}");
         }
     }
-}
-
-/// A bundle with a hook of this kind that does not end by itself, and has a child.
-fn hanging(hako: &Runtime, kind: &str) -> (Bundle, Nap) {
-    let mut bundle = hako.bundle();
-    bundle.install_busybox();
-    let nap = Nap::of(&bundle);
-    bundle.set(&format!("/hooks/{kind}"), json!([shell(&format!("{}; true", nap.0))]));
-    (bundle, nap)
-}
-
-/// Whoever waits for hako waits for no hook of unknown length.
-#[test]
-fn a_hook_ends_with_a_run_that_is_told_to_end() {
-    let hako = Runtime::new();
-    each(["prestart", "createRuntime", "createContainer", "startContainer", "poststart"], |kind| {
-        let (mut bundle, nap) = hanging(&hako, kind);
-        let note = hako.scratch().join(format!("{kind}.note"));
-        bundle.set("/hooks/poststop", json!([shell(&format!("echo ran >{}", note.display()))]));
-        let running = hako.foreground(&bundle);
-        nap.wait_for_a_sleeper();
-        running.signal(Signal::TERM);
-        let output = running.finish();
-        hako.verify_gone(&bundle, &output);
-        output.fails("hako was told to end");
-        assert!(nap.sleepers().is_empty(), "the hook is still there");
-        assert!(note.exists(), "poststop did not run");
-    });
-}
-
-/// Each time it is told; all of them run.
-#[test]
-fn a_poststop_hook_ends_with_a_run_that_is_told_to_end() {
-    let hako = Runtime::new();
-    let (mut bundle, nap) = hanging(&hako, "poststop");
-    let hook = bundle.get("/hooks/poststop/0").clone();
-    bundle.set("/hooks/poststop", json!([hook, hook]));
-    let running = hako.on_bundle(&["run"], bundle.inspector("sleep 0")).spawn();
-    let mut seen = Vec::new();
-    for _ in 0..2 {
-        wait_until("a hook", || nap.sleepers().iter().any(|pid| !seen.contains(pid)));
-        seen = nap.sleepers();
-        running.signal(Signal::TERM);
-    }
-    let output = running.finish().ok();
-    hako.verify_gone(&bundle, &output);
-    assert_eq!(output.stderr.matches("hako was told to end").count(), 2, "{output}");
-}
-
-/// What nobody waits for any more ends with the container.
-#[test]
-fn a_hook_whose_hako_was_killed_ends_by_force() {
-    let hako = Runtime::new();
-    each(["prestart", "createRuntime", "createContainer", "startContainer", "poststart"], |kind| {
-        let (bundle, nap) = hanging(&hako, kind);
-        let running = hako.foreground(&bundle);
-        nap.wait_for_a_sleeper();
-        running.signal(Signal::KILL);
-        let _ = running.finish();
-        let output = hako.command(&["delete", "--force", bundle.id()]).output().ok();
-        hako.verify_gone(&bundle, &output);
-        assert!(nap.sleepers().is_empty(), "the hook is still there");
-    });
-}
-
-/// It is not waited for either: who creates the container gives up.
-#[test]
-fn a_hook_that_hangs_ends_by_force() {
-    let hako = Runtime::new();
-    each(["prestart", "createRuntime", "createContainer"], |kind| {
-        let (bundle, nap) = hanging(&hako, kind);
-        let creating = hako.on_bundle(&["create"], &bundle).spawn();
-        nap.wait_for_a_sleeper();
-        let output = hako.command(&["delete", "--force", bundle.id()]).output().ok();
-        assert_ne!(creating.finish().code, Some(0), "it was created");
-        hako.verify_gone(&bundle, &output);
-        assert!(output.elapsed < Duration::from_secs(5), "{output}");
-        assert!(nap.sleepers().is_empty(), "the hook is still there");
-    });
-}
-
-/// Its container is gone but for what knows of it.
-#[test]
-fn a_poststop_hook_whose_delete_was_killed_ends_by_force() {
-    let hako = Runtime::new();
-    let (bundle, nap) = hanging(&hako, "poststop");
-    let deleting = hako.on_bundle(&["run"], bundle.clone().inspector("sleep 0")).spawn();
-    nap.wait_for_a_sleeper();
-    let [old] = nap.sleepers()[..] else { panic!("one hook") };
-    deleting.signal(Signal::KILL);
-    let _ = deleting.finish();
-    let again = hako.command(&["delete", "--force", bundle.id()]).spawn();
-    wait_until("another hook", || !nap.sleepers().is_empty() && !nap.sleepers().contains(&old));
-    drop(nap);
-    let output = again.finish().ok();
-    hako.verify_gone(&bundle, &output);
 }
 
 #[test]
@@ -262,15 +165,15 @@ fn a_hook_that_cannot_be_executed_has_failed() {
 
 /// Sleeping processes that a hook leaves behind, told from all others by how
 /// long they sleep. What is still there at the end of the test is killed.
-struct Nap(String);
+pub struct Nap(pub String);
 
 impl Nap {
-    fn of(bundle: &Bundle) -> Self {
+    pub fn of(bundle: &Bundle) -> Self {
         let digits: String = bundle.id().chars().filter(char::is_ascii_digit).collect();
         Self(format!("sleep 1000.{digits}"))
     }
 
-    fn sleepers(&self) -> Vec<i32> {
+    pub fn sleepers(&self) -> Vec<i32> {
         let wanted = format!("{}\0", self.0.replace(' ', "\0"));
         let entries = fs::read_dir("/proc").expect("/proc").flatten();
         let ours = entries.filter(|entry| {
@@ -280,7 +183,7 @@ impl Nap {
     }
 
     /// The child may still be the shell that is about to execute it.
-    fn wait_for_a_sleeper(&self) {
+    pub fn wait_for_a_sleeper(&self) {
         for _ in 0..1000 {
             if !self.sleepers().is_empty() {
                 return;
@@ -295,7 +198,7 @@ impl Drop for Nap {
     fn drop(&mut self) {
         for pid in self.sleepers() {
             let pid = rustix::process::Pid::from_raw(pid).expect("a process has a number");
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         // The harness, which looks for processes next, must not meet a dying one.
         while !self.sleepers().is_empty() {

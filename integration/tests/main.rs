@@ -17,6 +17,7 @@ mod features;
 mod foreground;
 mod hooks;
 mod hooks_failing;
+mod hooks_interrupted;
 mod ids;
 mod kill;
 mod lifecycle;

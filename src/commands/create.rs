@@ -28,7 +28,8 @@ pub fn run(session: &Session, args: &cli::Create, inherited: Inherited) -> Resul
     create(session, plan, args, inherited).map(drop)
 }
 
-/// A container that has just been created, and its maker's ties to it.
+/// A container that has just been created, and its maker's ties to it. Without a gate
+/// its directory is locked.
 pub struct Created {
     /// Its directory.
     pub directory: StateDir,
@@ -117,11 +118,11 @@ pub fn create(
     let init = Cell::new(None);
     let note = |pid| {
         init.set(Some(UniquePid::identify(pid)?));
-        directory.save(&Record { init: init.get(), ..record.clone() })
+        note_init(&directory, Record { init: init.get(), ..record.clone() })
     };
     let served = (|| {
         // Before the first side effect: whatever happens next can be cleaned up.
-        step("save the record", || directory.save(&record))?;
+        step("save the record", || begin(&plan, &directory, &record))?;
         step("save the filter", || prepared.keep_filter(directory.as_fd()))?;
         let cgroup = step("make the cgroup", || rollback.make_cgroup())?;
         let (spawned, seal) = step("clone", || {
@@ -141,14 +142,15 @@ pub fn create(
             pidfd_socket: pidfd_socket.as_ref(),
         }
         .serve()
-        .and_then(|served| match plan.has_gate() {
-            true => directory.finish_gate().map(|()| served),
-            false => Ok(served),
-        })
+        .and_then(|served| finish(&plan, &directory).map(|()| served))
     })();
     match served {
         Ok(served) => {
-            drop(lock);
+            match plan.has_gate() {
+                true => drop(lock),
+                // `run` goes on until the program runs.
+                false => std::mem::forget(lock),
+            }
             let Some(spawned) = cloned else {
                 return Err(Error::new("init was not cloned"));
             };
@@ -161,6 +163,34 @@ pub fn create(
             Err(error)
         }
     }
+}
+
+/// Whether hooks may want to know that the container is being created, where no gate
+/// says so.
+fn is_watched(plan: &Plan) -> bool {
+    !plan.has_gate() && plan.hooks.run_in_create()
+}
+
+fn begin(plan: &Plan, directory: &StateDir, record: &Record) -> Result<()> {
+    directory.save(record)?;
+    if is_watched(plan) { directory.begin() } else { Ok(()) }
+}
+
+fn finish(plan: &Plan, directory: &StateDir) -> Result<()> {
+    match plan.has_gate() {
+        true => directory.finish_gate(),
+        false if is_watched(plan) => directory.finish(),
+        false => Ok(()),
+    }
+}
+
+/// Saves the record of a container that has an init. Where no cgroup would lead to
+/// it without that record, init is noted apart.
+fn note_init(directory: &StateDir, record: Record) -> Result<()> {
+    if let (Some(init), None) = (&record.init, &record.cgroup.made) {
+        directory.note_init(init)?;
+    }
+    directory.save(&record)
 }
 
 /// A step before those in the plan.

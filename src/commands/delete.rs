@@ -9,6 +9,7 @@ use crate::hooks::{self, Hooks, Site};
 use crate::plan::Identity;
 use crate::resctrl;
 use crate::state::{ContainerState, StateDir, Status, check_id};
+use crate::unique_pid::UniquePid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use std::os::fd::{AsFd, OwnedFd};
@@ -35,12 +36,16 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
         Err(error) => return Err(error),
     };
     let container = Container { directory, record, id: id.to_owned() };
-    if force {
-        // Whoever still creates it sees its hook or its init end, and gives up.
+    // Whoever is still at it sees its hook or its init end, and gives up.
+    let end = || {
         hooks::end_noted(container.directory.as_fd())?;
-        end_init(&container)?;
-    }
-    let _lock = container.directory.lock(LOCK_TIMEOUT)?;
+        let current = container.directory.load().unwrap_or_else(|_| container.record.clone());
+        end_process(current.init)
+    };
+    let _lock = match force {
+        true => container.directory.lock_with(LOCK_TIMEOUT, end)?,
+        false => container.directory.lock(LOCK_TIMEOUT)?,
+    };
     let container = match session.container(id) {
         Ok(current) => Container { directory: StateDir::open(&session.root, id)?, ..current },
         Err(_) if force => return Ok(()),
@@ -61,7 +66,7 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
 }
 
 /// Ends what still runs and removes everything, going on past failures; the
-/// first one is reported.
+/// first one is reported. The container is locked, so whose hook still runs was killed.
 pub fn destroy(session: &Session, container: &Container) -> Result<()> {
     let record = &container.record;
     let hook = step("end a hook", || hooks::end_noted(container.directory.as_fd()));
@@ -76,6 +81,15 @@ pub fn destroy(session: &Session, container: &Container) -> Result<()> {
         .and(cgroup)
         .and(group)
         .and_then(|()| step("remove the state directory", || container.directory.remove()))
+}
+
+/// The same for a container that has ended, unless somebody else deletes it.
+pub fn destroy_ended(session: &Session, container: &Container) {
+    match container.directory.lock(LOCK_TIMEOUT) {
+        Ok(_lock) if container.directory.has_record() => destroy_or_warn(session, container),
+        Ok(_) => {}
+        Err(error) => session.report.warning(format!("while cleaning up: {error}")),
+    }
 }
 
 /// The same where there is something else to tell: how the container ended, or
@@ -96,7 +110,7 @@ pub fn run_poststop(session: &Session, directory: &StateDir, identity: &Identity
     let site =
         Site { state_json: &state, directory: &identity.bundle, noted_in: Some(directory.as_fd()) };
     for warning in hooks::run_all_warn(hooks, hooks::Kind::Poststop, &site) {
-        session.report.warning(warning.to_string());
+        session.report.warning_of(&warning);
     }
 }
 
@@ -111,7 +125,11 @@ pub fn has_ended(pidfd: &OwnedFd) -> rustix::io::Result<bool> {
 
 /// Kills init, if it has not ended, and waits for its end.
 pub fn end_init(container: &Container) -> Result<()> {
-    let Some(init) = container.record.init else { return Ok(()) };
+    end_process(container.record.init)
+}
+
+fn end_process(init: Option<UniquePid>) -> Result<()> {
+    let Some(init) = init else { return Ok(()) };
     let Some(pidfd) = init.open()? else { return Ok(()) };
     rustix::process::pidfd_send_signal(&pidfd, Signal::KILL)
         .os(|| format!("cannot kill process {}", init.pid))?;
@@ -125,14 +143,17 @@ pub fn end_init(container: &Container) -> Result<()> {
 /// The record is unreadable: ends and removes what can be found without it.
 fn salvage(session: &Session, directory: &StateDir, damage: &Error) -> Result<()> {
     directory.check_own()?;
-    hooks::end_noted(directory.as_fd())?;
-    let _lock = directory.lock(LOCK_TIMEOUT)?;
+    let end = || {
+        hooks::end_noted(directory.as_fd())?;
+        end_process(directory.noted_init())
+    };
+    let _lock = directory.lock_with(LOCK_TIMEOUT, end)?;
     match directory.noted_cgroup() {
         Some(placement) => {
             let made = Some(placement.directory());
             cgroups::Record { placement, made }.destroy()?;
         }
-        None if directory.has_record() => session.report.warning(format!(
+        None if directory.has_record() && directory.noted_init().is_none() => session.report.warning(format!(
             "{damage}; no cgroup is known, so processes of the container, if there are any, were not ended"
         )),
         // The record is written first: whoever made it was killed before.

@@ -1,6 +1,6 @@
 //! `hako run`: create, start, wait and delete in one.
 
-use super::{Container, Session, bundle, create, delete, start};
+use super::{Container, LOCK_TIMEOUT, Session, bundle, create, delete, start};
 use crate::cgroups::CgroupDir;
 use crate::cli;
 use crate::error::{Error, Result};
@@ -29,6 +29,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         directory: created.directory,
         record: created.record,
     };
+    let lock = container.directory.lock(LOCK_TIMEOUT)?;
     let spawned = created.spawned;
     let cgroup = created.served.cgroup.as_ref();
     // In the foreground the wait for its end shows whether it has begun.
@@ -47,6 +48,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         delete::destroy_or_warn(session, &container);
         return Err(error);
     }
+    drop(lock);
     session.report.succeeded();
     let Some(foreground) = foreground else {
         return start::wait_until_ready(&container, created.ear).map(|()| 0);
@@ -76,7 +78,7 @@ pub fn finish(
         container.record.init = None;
     }
     if !keep {
-        delete::destroy_or_warn(session, container);
+        delete::destroy_ended(session, container);
     }
     Ok(status?.clamp(0, 255) as u8)
 }

@@ -26,6 +26,9 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
             return Err(Error::new("cannot start a paused container").hint("hako resume it first"));
         }
         Status::Running => return Err(Error::new("cannot start an already running container")),
+        Status::Stopped if !container.directory.has_record() => {
+            return Err(Error::new("container does not exist"));
+        }
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }
     let agent = step("connect to the agent", || connect_agent(&container.record))?;
@@ -45,13 +48,12 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         let error = container.record.cgroup.blame_limit(error, cgroup.as_ref());
         // If init has not ended, there is no program whose start has failed.
         let _ = delete::end_init(&container);
-        drop(lock);
         // A hook's failure ends the container for good (runtime.md,
         // "Lifecycle"); after any other it is stopped, and there to be seen.
         if error.pointer.as_deref().is_some_and(|pointer| pointer.starts_with("/hooks/")) {
             delete::destroy_or_warn(session, &container);
         } else {
-            drop(socket);
+            drop((socket, lock));
             wait_for_end(&container.record);
         }
         return Err(error);

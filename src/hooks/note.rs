@@ -3,6 +3,7 @@
 use crate::error::{Context, Result};
 use crate::unique_pid::UniquePid;
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::os::fd::BorrowedFd;
 
@@ -16,9 +17,17 @@ pub struct Note<'d>(BorrowedFd<'d>);
 impl<'d> Note<'d> {
     /// Notes a process that exists.
     pub fn of(pid: Pid, directory: BorrowedFd<'d>) -> Result<Self> {
-        let process = UniquePid::identify(pid.as_raw_pid())?;
-        rustix::fs::symlinkat(process.to_string(), directory, NAME)
-            .os(|| "cannot note the hook")?;
+        let process = UniquePid::identify(pid.as_raw_pid())?.to_string();
+        let note = || rustix::fs::symlinkat(process.as_str(), directory, NAME);
+        let noted = match note() {
+            // Of one that has ended, and whose hako was killed.
+            Err(Errno::EXIST) => {
+                let _ = rustix::fs::unlinkat(directory, NAME, AtFlags::empty());
+                note()
+            }
+            noted => noted,
+        };
+        noted.os(|| "cannot note the hook")?;
         Ok(Self(directory))
     }
 }

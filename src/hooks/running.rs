@@ -1,12 +1,12 @@
 //! One hook: started, waited for, judged.
 
+use super::ending::Ending;
 use super::note::Note;
 use super::{Hook, Site};
 use crate::error::{Context, Error, Result};
 use crate::process::{explain, ignored_signals};
 use crate::protocol::{Message, Socket};
 use crate::sys::{self, Clone3, Cloned, Execution};
-use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 /// How much of a hook's standard error is kept for the report: the end of it.
 const TAIL: usize = 4096;
 
-/// Runs a hook to its end. `signals` are those that end it before.
-pub fn run(hook: &Hook, site: &Site, signals: Option<&SignalFd>) -> Result<()> {
+/// Runs a hook to its end, or to that which hako is asked for.
+pub fn run(hook: &Hook, site: &Site, ending: Option<&Ending>) -> Result<()> {
     let path = hook.path.display();
     let input = state_file(site.state_json).os(|| format!("{path}: cannot store the state"))?;
     let (reader, writer) =
@@ -32,8 +32,7 @@ pub fn run(hook: &Hook, site: &Site, signals: Option<&SignalFd>) -> Result<()> {
     let started = Instant::now();
     let child = spawn(hook, site, [input.as_fd(), output, writer.as_fd()])?;
     drop((input, null, writer));
-    let mut running =
-        Running { child, reader: Some(reader), tail: Vec::new(), cut: false, signals };
+    let mut running = Running { child, reader: Some(reader), tail: Vec::new(), cut: false, ending };
     let end =
         running.wait(started, hook.timeout).os(|| format!("{path}: cannot learn how it ended"))?;
     running.judge(end, started.elapsed(), hook)
@@ -72,7 +71,7 @@ struct Child<'a> {
     _note: Option<Note<'a>>,
 }
 
-/// Starts the hook in a process group of its own, with default signals and
+/// Starts the hook in a session of its own, with default signals and
 /// nothing open but `stdio`; every other descriptor of ours closes on exec.
 fn spawn<'a>(hook: &Hook, site: &Site<'a>, stdio: [BorrowedFd; 3]) -> Result<Child<'a>> {
     let shown = hook.path.display();
@@ -129,19 +128,28 @@ fn become_hook(
 ) -> Error {
     let shown = hook.path.display();
     let prepare = || {
-        rustix::process::setpgid(None, None)?;
+        // In a session without a terminal nothing stops for want of the foreground.
+        rustix::process::setsid()?;
         rustix::stdio::dup2_stdin(stdio[0])?;
         rustix::stdio::dup2_stdout(stdio[1])?;
         rustix::stdio::dup2_stderr(stdio[2])?;
         sys::reset_signals(ignored)
     };
+    let enter = || match rustix::process::chdir(site.directory) {
+        // An engine may have removed the bundle, and hooks have to clean up behind it.
+        Err(Errno::NOENT | Errno::NOTDIR) => rustix::process::chdir("/"),
+        entered => entered,
+    };
+    // Init ends all of a pid namespace, but not of one that is not its own.
+    if site.noted_in.is_none() && rustix::process::getppid() != Some(Pid::INIT) {
+        let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    }
     // Before anything is done that lasts, hako knows of this process, or is no more.
     let prepared = told
         .wait()
         .and_then(|()| prepare().os(|| format!("{shown}: cannot prepare to start it")))
         .and_then(|()| {
-            rustix::process::chdir(site.directory)
-                .os(|| format!("{shown}: cannot enter directory {}", site.directory.display()))
+            enter().os(|| format!("{shown}: cannot enter directory {}", site.directory.display()))
         });
     match prepared {
         Ok(()) => explain(execution.execute().raw_os_error(), &hook.path, &shown.to_string()),
@@ -159,7 +167,7 @@ struct Running<'a> {
     /// Whether that is not all.
     cut: bool,
     /// Ask hako to end, and so the hook.
-    signals: Option<&'a SignalFd>,
+    ending: Option<&'a Ending>,
 }
 
 /// How a hook ended.
@@ -196,6 +204,7 @@ impl Running<'_> {
                 Event::Interrupted => {
                     self.kill();
                     self.reap()?;
+                    self.ending.into_iter().for_each(Ending::hear);
                     return Ok(End::Interrupted);
                 }
                 Event::Other => {}
@@ -207,7 +216,7 @@ impl Running<'_> {
     fn poll(&self, left: Option<Duration>) -> Result<Event, Errno> {
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         let mut fds = vec![PollFd::new(&self.child.pidfd, PollFlags::IN)];
-        fds.extend(self.signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(self.ending.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(self.reader.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -216,7 +225,7 @@ impl Running<'_> {
         let happened = |index: usize| !fds[index].revents().is_empty();
         Ok(match () {
             () if happened(0) => Event::Ended,
-            () if self.signals.is_some() && happened(1) => Event::Interrupted,
+            () if self.ending.is_some() && happened(1) => Event::Interrupted,
             () => Event::Other,
         })
     }

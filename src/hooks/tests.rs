@@ -118,8 +118,7 @@ fn hook_that_cannot_be_executed() {
                     no such file or directory (ENOENT)";
     assert_eq!(error.to_string(), expected);
     let hooks = hooks(Kind::Prestart, vec![shell("", None)]);
-    let error = run(&hooks, Kind::Prestart, &at(Path::new("/no/bundle"), b"")).unwrap_err();
-    assert!(error.to_string().contains("cannot enter directory /no/bundle"), "{error}");
+    run(&hooks, Kind::Prestart, &at(Path::new("/no/bundle"), b"")).unwrap();
 }
 
 fn resolved(json: &str) -> (Hooks, Vec<(String, String)>) {

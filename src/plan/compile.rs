@@ -323,7 +323,9 @@ pub(super) fn plan_start(
     plan_wait_for_limits(compiler);
     let before = compiler.parent.len();
     let by_parent = process::plan_by_parent(process, compiler);
-    if by_parent || !compiler.options.run {
+    // Such a hook's container is being created until it has run, for whoever asks.
+    let create_container = !hooks.of(HookKind::CreateContainer).is_empty();
+    if by_parent || create_container || !compiler.options.run {
         compiler.child(ChildOp::Send(Message::Created));
         let receive = Step { pointer: None, op: ParentOp::Receive(Message::Created) };
         compiler.parent.insert(before, receive);

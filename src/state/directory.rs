@@ -8,6 +8,7 @@ use crate::hooks;
 use crate::notify;
 use crate::seccomp;
 use crate::stat;
+use crate::unique_pid::UniquePid;
 use crate::user;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,8 +23,10 @@ const TEMPORARY: &str = "state.json.new";
 const CGROUP: &str = "cgroup";
 /// A link that names the unit, if systemd makes the cgroup.
 const UNIT: &str = "unit";
+/// A link that names init, where no cgroup leads to it.
+const INIT: &str = "init";
 /// All that hako puts into a container's directory.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     FILE,
     TEMPORARY,
     CGROUP,
@@ -33,13 +36,16 @@ const OWN: [&str; 9] = [
     seccomp::FILTER,
     notify::DIRECTORY,
     hooks::NOTE,
+    INIT,
 ];
 /// Files that not every container has: a filter, a unit, a gate that nobody went through, a record
-/// half written, a note of a hook.
-const SOMETIMES: [&str; 6] =
-    [seccomp::FILTER, UNIT, gate::NAME, gate::UNFINISHED, TEMPORARY, hooks::NOTE];
+/// half written, notes of a hook and of init.
+const SOMETIMES: [&str; 7] =
+    [seccomp::FILTER, UNIT, gate::NAME, gate::UNFINISHED, TEMPORARY, hooks::NOTE, INIT];
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
+
+const NO_CONTAINER: &str = "container does not exist";
 
 /// A container's directory.
 #[derive(Debug)]
@@ -83,7 +89,7 @@ impl StateDir {
     /// Opens the directory of an existing container.
     pub fn open(root: &Path, id: &str) -> Result<Self> {
         Self::open_path(root.join(id)).map_err(|error| match error.errno {
-            Some(libc::ENOENT) => Error::new("container does not exist"),
+            Some(libc::ENOENT) => Error::new(NO_CONTAINER),
             _ => error,
         })
     }
@@ -97,8 +103,18 @@ impl StateDir {
 
     /// Waits, but not for ever, until no other command changes the container.
     pub fn lock(&self, timeout: Duration) -> Result<Lock<'_>> {
+        self.lock_with(timeout, || Ok(()))
+    }
+
+    /// The same, and does something before each attempt.
+    pub fn lock_with(
+        &self,
+        timeout: Duration,
+        mut before: impl FnMut() -> Result<()>,
+    ) -> Result<Lock<'_>> {
         let deadline = Instant::now() + timeout;
         loop {
+            before()?;
             match rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Lock(self)),
                 Err(Errno::WOULDBLOCK) if Instant::now() < deadline => {
@@ -127,6 +143,7 @@ impl StateDir {
         let fd =
             rustix::fs::openat(&self.fd, FILE, flags, Mode::empty()).map_err(
                 |errno| match errno {
+                    Errno::NOENT if self.is_removed() => Error::new(NO_CONTAINER),
                     Errno::NOENT => Error::new(
                         "container is still being created, or its creation was interrupted",
                     )
@@ -135,10 +152,11 @@ impl StateDir {
                 },
             )?;
         let stat = rustix::fs::fstat(&fd).os(|| format!("cannot examine {}", path.display()))?;
-        if stat.st_size as u64 > LARGEST
-            || !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()
-        {
+        if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(damaged(Error::new("it is not a state file")));
+        }
+        if stat.st_size as u64 > LARGEST {
+            return Err(damaged(Error::new("it is too large")));
         }
         let mut bytes = Vec::with_capacity(stat.st_size as usize + 1);
         std::fs::File::from(fd)
@@ -170,6 +188,17 @@ impl StateDir {
         rustix::fs::symlinkat(placement.directory(), &self.fd, CGROUP).os(message)
     }
 
+    /// Notes, apart from the record, which process init is.
+    pub fn note_init(&self, init: &UniquePid) -> Result<()> {
+        rustix::fs::symlinkat(init.to_string(), &self.fd, INIT).os(|| "cannot note init")
+    }
+
+    /// The init that was noted.
+    pub fn noted_init(&self) -> Option<UniquePid> {
+        let target = rustix::fs::readlinkat(&self.fd, INIT, Vec::new()).ok()?;
+        target.to_str().ok()?.parse().ok()
+    }
+
     /// The cgroup that was noted.
     pub fn noted_cgroup(&self) -> Option<cgroups::Placement> {
         let read = |name| {
@@ -189,12 +218,25 @@ impl StateDir {
             None => Status::Stopped,
             Some(_) if record.cgroup.is_frozen() => Status::Paused,
             // A `start` that was killed leaves the gate of a program that runs.
-            Some(stat) if stat::has_never_executed(&stat) && self.has_gate() => Status::Created,
-            Some(stat) if stat::has_never_executed(&stat) && self.has(gate::UNFINISHED) => {
-                Status::Creating
-            }
-            Some(_) => Status::Running,
+            Some(stat) if !stat::has_never_executed(&stat) || record.restored => Status::Running,
+            Some(_) if self.has(gate::UNFINISHED) => Status::Creating,
+            Some(_) => Status::Created,
         }
+    }
+
+    /// Says, in place of an unfinished gate, that the container is being created: for
+    /// a container without one, if somebody may want to know meanwhile.
+    pub fn begin(&self) -> Result<()> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.fd, gate::UNFINISHED, flags, Mode::from_raw_mode(0o600))
+            .map(drop)
+            .os(|| "cannot say that the container is being created")
+    }
+
+    /// It has been created.
+    pub fn finish(&self) -> Result<()> {
+        rustix::fs::unlinkat(&self.fd, gate::UNFINISHED, rustix::fs::AtFlags::empty())
+            .os(|| "cannot say that the container has been created")
     }
 
     /// The container has been created: `start` may come.
@@ -206,6 +248,11 @@ impl StateDir {
     /// Whether init still waits for `start`.
     pub fn has_gate(&self) -> bool {
         self.has(gate::NAME)
+    }
+
+    /// Whether somebody has deleted the container, and the directory is no longer there.
+    fn is_removed(&self) -> bool {
+        rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// Whether there is a record, readable or not.

@@ -227,6 +227,43 @@ fn owners_that_are_not_mapped_are_named() {
     });
 }
 
+/// Access times are kept as the mount came, whatever is asked for.
+#[test]
+fn another_policy_of_access_times_is_named() {
+    let hako = Runtime::as_user();
+    let relatime = mounted(&hako, "relatime", MountFlags::RELATIME);
+    let noatime = mounted(&hako, "noatime", MountFlags::NOATIME | MountFlags::NODIRATIME);
+    let rows = [
+        (&relatime, "noatime", "noatime: it is mounted relatime,"),
+        (&relatime, "strictatime", "strictatime: it is mounted relatime,"),
+        (&relatime, "nodiratime", "nodiratime: it is mounted diratime,"),
+        (&relatime, "rnoatime", "noatime: it is mounted relatime,"),
+        (&noatime, "relatime", "relatime: it is mounted noatime,"),
+        (&noatime, "diratime", "diratime: it is mounted nodiratime,"),
+    ];
+    each(rows, |(source, option, words)| {
+        let mut bundle = hako.bundle();
+        let pointer = bundle.bind(source, "/data", &["bind", option]);
+        let output = hako.refuses(&bundle, &pointer);
+        let sentence = format!("cannot make {} {words}", source.display());
+        says(&output, &[&sentence, &format!("hint: leave {option} out of the options")]);
+        bundle.set(&format!("{pointer}/options"), ["bind"]);
+        let again = json!({ "destination": "/data", "options": ["remount", "bind", *option] });
+        let pointer = bundle.mount(again);
+        if !option.starts_with("rno") {
+            let output = hako.refuses(&bundle, &pointer);
+            says(&output, &[&format!("cannot make /data {words}")]);
+        }
+    });
+    // Only of a tree can it be what is mounted below.
+    let outer = hako.dir("outer");
+    let _ = mounted(&hako, "outer/below", MountFlags::RDONLY);
+    let mut bundle = hako.bundle();
+    let pointer = bundle.bind(&outer, "/data", &["rbind", "rrw"]);
+    let output = hako.refuses(&bundle, &pointer);
+    says(&output, &["hint: what is mounted below it came with attributes that are locked"]);
+}
+
 #[test]
 fn a_covered_sys_is_recognised_and_named() {
     let hako = Runtime::as_user();

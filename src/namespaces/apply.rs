@@ -276,6 +276,22 @@ pub fn own_map(kind: IdKind) -> Vec<IdMapping> {
     )
 }
 
+/// An id that stat(2) has told this process, unless it may stand for one that the
+/// user namespace does not map: those all look alike (user_namespaces(7)).
+pub fn known_id(kind: IdKind, id: u32) -> Option<u32> {
+    let file = match kind {
+        IdKind::User => "/proc/sys/kernel/overflowuid",
+        IdKind::Group => "/proc/sys/kernel/overflowgid",
+    };
+    let text = std::fs::read_to_string(file).ok();
+    let overflow = text.and_then(|text| text.trim().parse().ok()).unwrap_or(65_534);
+    (id != overflow || maps_all(&own_map(kind))).then_some(id)
+}
+
+fn maps_all(map: &[IdMapping]) -> bool {
+    map.iter().map(|range| u64::from(range.size)).sum::<u64>() == u64::from(u32::MAX)
+}
+
 fn read_line(line: &str) -> Option<IdMapping> {
     let mut numbers = line.split_whitespace().map(|number| number.parse().ok());
     let mut next = || numbers.next().flatten();

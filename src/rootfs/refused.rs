@@ -248,6 +248,26 @@ pub fn attributes_refused(
     .hint(format!("leave {} out of the options, or have it mounted {asked} outside", options.join(", ")))
 }
 
+/// Remedy for a directory that may not be passed.
+pub const LET_IN: &str = "have it given to you (chown -R), or let others into it (chmod o+x)";
+
+/// A directory that may not be passed, or written to, because it is somebody's whom
+/// the user namespace does not map: root of it has no privilege there.
+pub fn explain_owner(error: Error, directory: impl AsFd, remedy: &str) -> Error {
+    let is_foreign = |stat: rustix::fs::Stat| {
+        namespaces::known_id(IdKind::User, stat.st_uid).is_none()
+            || namespaces::known_id(IdKind::Group, stat.st_gid).is_none()
+    };
+    match error.errno {
+        Some(libc::EACCES) if rustix::fs::fstat(directory).is_ok_and(is_foreign) => {
+            error.hint(format!(
+                "the rootfs belongs to somebody whom the user namespace does not map (ls -ldn shows whom): {remedy}"
+            ))
+        }
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

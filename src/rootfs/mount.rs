@@ -455,8 +455,13 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
             (_, Some(value)) if value.len() > LONGEST_VALUE => {
                 error.hint("mount option values are limited to 255 bytes")
             }
-            ("uid", Some(value)) => explain_id(error, IdKind::User, value),
-            ("gid", Some(value)) => explain_id(error, IdKind::Group, value),
+            ("uid" | "gid", Some(value)) => {
+                let kind = if key == "uid" { IdKind::User } else { IdKind::Group };
+                match value.parse() {
+                    Ok(id) => explain_id(error, kind, id),
+                    Err(_) => error,
+                }
+            }
             _ => error,
         }
     })

@@ -44,16 +44,14 @@ pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
 }
 
 /// An owner that the user namespace does not know.
-pub fn explain_id(error: Error, kind: IdKind, value: &str) -> Error {
+pub fn explain_id(error: Error, kind: IdKind, id: u32) -> Error {
     let map = namespaces::own_map(kind);
-    match value.parse() {
-        Ok(id) if !namespaces::is_mapped(&map, id) => {
-            let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
-            let message = format!("{}, since {what}", error.message);
-            Error { message, ..error }.hint(namespaces::own_map_remedy(kind, &map))
-        }
-        _ => error,
+    if namespaces::is_mapped(&map, id) {
+        return error;
     }
+    let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
+    let message = format!("{}, since {what}", error.message);
+    Error { message, ..error }.hint(namespaces::own_map_remedy(kind, &map))
 }
 
 /// Other file systems that root of any user namespace may make (`FS_USERNS_MOUNT`).

@@ -261,4 +261,10 @@ fn no_place_for_state() {
             says(&output, &[words, "set XDG_RUNTIME_DIR to a directory of yours"]);
         },
     );
+    let file = hako.file("home/hako", "");
+    let create = hako.on_bundle(&["create"], &bundle);
+    let output = create.env("XDG_RUNTIME_DIR", hako.user().home().to_str().unwrap()).output();
+    let hint = format!("hint: {} is no directory: remove it, or use --root", file.display());
+    says(&output, &["cannot make state directory", &hint]);
+    fs::remove_file(file).unwrap();
 }

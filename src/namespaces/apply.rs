@@ -55,6 +55,9 @@ impl Join {
             let error = Error::os(message, errno);
             match errno {
                 nix::errno::Errno::EPERM => error.hint("that takes privilege over it: it must belong to hako's user namespace, to the one that is entered, or to one below them"),
+                nix::errno::Errno::EINVAL if self.kind == Kind::User => {
+                    error.hint("that is the one hako is in: leave it out of linux.namespaces")
+                }
                 _ => error,
             }
         })
@@ -260,7 +263,15 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
-    .os(|| format!("cannot open /proc/sys/{path}"))?;
+    .map_err(|errno| {
+        let error = Error::os(format!("cannot open /proc/sys/{path}"), errno);
+        match errno {
+            rustix::io::Errno::ACCESS if path == "kernel/domainname" => {
+                error.hint("only root of the machine may write to it: use the field domainname")
+            }
+            _ => error,
+        }
+    })?;
     rustix::io::write(&file, value.as_bytes())
         .map(drop)
         .os(|| format!("cannot write {value:?} to /proc/sys/{path}"))

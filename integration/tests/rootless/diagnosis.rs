@@ -233,6 +233,18 @@ fn a_rootfs_of_somebody_elses() {
     }
 }
 
+#[test]
+fn the_domain_name_as_a_parameter() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/sysctl", json!({ "kernel.domainname": "example.test" }));
+    let output = hako.refuses(&bundle, "/linux/sysctl/kernel.domainname");
+    says(&output, &["cannot open /proc/sys/kernel/domainname", "use the field domainname"]);
+    // As the hint has it.
+    bundle.remove("/linux/sysctl").set("/domainname", "example.test");
+    assert_eq!(hako.inspect(&bundle)["names"]["domainname"], "example.test");
+}
+
 /// Where no directory for state is, it is said which are looked for.
 #[test]
 fn no_place_for_state() {

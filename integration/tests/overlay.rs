@@ -3,6 +3,7 @@
 use hako_integration::{Bundle, Command, Runtime, Value, each, json, mount_at};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 /// A bundle with a writable root and a file in it to change.
@@ -188,7 +189,7 @@ fn the_root_keeps_its_owner_and_mode() {
     let bundle = bundle_with_a_file(&hako);
     let root = bundle.rootfs("/");
     fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o1711)).unwrap();
-    std::os::unix::fs::chown(&root, Some(7), Some(8)).unwrap();
+    chown(&root, Some(7), Some(8)).unwrap();
     let seen = ask(&hako, &bundle, &["--overlay"], "stat / -- stat /etc/file");
     assert_eq!(seen[0]["mode"], 0o1711);
     assert_eq!((&seen[0]["uid"], &seen[0]["gid"]), (&json!(7), &json!(8)));
@@ -218,6 +219,63 @@ fn a_directory_keeps_the_changes_of_a_user_namespace() {
         let seen = ask(&hako, &bundle, &[&option], "write /new fresh -- stat / -- read /new");
         assert_eq!((&seen[0], &seen[2]), (&json!("ok"), &json!("fresh")));
         assert_eq!(seen[1]["uid"], 0);
+    }
+}
+
+/// An owner without a mapping looks like nobody; the root is not theirs, nor nobody's.
+#[test]
+fn a_root_of_somebody_elses_becomes_the_users() {
+    for world in [Runtime::as_user, Runtime::as_lone_user] {
+        let hako = world();
+        let bundle = bundle_with_a_file(&hako);
+        chown(bundle.rootfs("/"), Some(0), Some(0)).unwrap();
+        let kept = hako.user().home().join("changes");
+        let option = format!("--overlay={}", kept.display());
+        for option in ["--overlay", &option, &option] {
+            let seen = ask(&hako, &bundle, &[option], "stat / -- write /new fresh");
+            assert_eq!((&seen[0]["uid"], &seen[0]["gid"]), (&json!(0), &json!(0)), "{option}");
+            assert_eq!((&seen[0]["mode"], &seen[1]), (&json!(0o755), &json!("ok")), "{option}");
+        }
+        let upper = fs::metadata(kept.join("upper")).unwrap();
+        assert_eq!((upper.uid(), upper.gid()), (hako.user().uid(), hako.user().uid()));
+    }
+}
+
+#[test]
+fn directories_for_changes_are_not_everybodys() {
+    for world in [Runtime::new, Runtime::as_user] {
+        let hako = world();
+        let bundle = bundle_with_a_file(&hako);
+        let kept = hako.dir("home").join("changes");
+        let command = hako.on_bundle(&["run"], &bundle).before("umask 0");
+        let _ = hako.finish(command.arg(format!("--overlay={}", kept.display())), &bundle).ok();
+        for (name, mode) in [("", 0o755), ("upper", 0o755), ("work", 0o700)] {
+            let found = fs::metadata(kept.join(name)).unwrap().mode() & 0o7777;
+            assert_eq!(found, mode, "{name}: {found:o}");
+        }
+    }
+}
+
+/// Links there would have the container write to what they lead to.
+#[test]
+fn links_among_the_changes_are_refused() {
+    for world in [Runtime::new, Runtime::as_user] {
+        let hako = world();
+        let bundle = bundle_with_a_file(&hako);
+        let elsewhere = hako.dir("elsewhere");
+        let uid = fs::metadata(hako.dir("home")).unwrap().uid();
+        each(["upper", "work"], |name| {
+            let kept = hako.dir(&format!("with-{name}"));
+            std::os::unix::fs::symlink(&elsewhere, kept.join(name)).unwrap();
+            chown(&kept, Some(uid), None).unwrap();
+            chown(&elsewhere, Some(uid), None).unwrap();
+            let command = hako.on_bundle(&["run"], &bundle);
+            let command = command.arg(format!("--overlay={}", kept.display()));
+            let output = hako.finish(command, &bundle);
+            output.fails(&format!("--overlay: cannot open overlay directory {}", kept.display()));
+            assert!(output.stderr.contains("no symbolic link"), "{output}");
+            assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        });
     }
 }
 

@@ -55,6 +55,9 @@ impl Join {
             let error = Error::os(message, errno);
             match errno {
                 nix::errno::Errno::EPERM => error.hint("that takes privilege over it: it must belong to hako's user namespace, to the one that is entered, or to one below them"),
+                nix::errno::Errno::EINVAL if self.kind == Kind::User => {
+                    error.hint("that is the one hako is in: leave it out of linux.namespaces")
+                }
                 _ => error,
             }
         })
@@ -260,7 +263,15 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
     )
-    .os(|| format!("cannot open /proc/sys/{path}"))?;
+    .map_err(|errno| {
+        let error = Error::os(format!("cannot open /proc/sys/{path}"), errno);
+        match errno {
+            rustix::io::Errno::ACCESS if path == "kernel/domainname" => {
+                error.hint("only root of the machine may write to it: use the field domainname")
+            }
+            _ => error,
+        }
+    })?;
     rustix::io::write(&file, value.as_bytes())
         .map(drop)
         .os(|| format!("cannot write {value:?} to /proc/sys/{path}"))
@@ -274,6 +285,22 @@ pub fn own_map(kind: IdKind) -> Vec<IdMapping> {
         |_| vec![IdMapping { container: 0, host: 0, size: u32::MAX }],
         |text| text.lines().filter_map(read_line).collect(),
     )
+}
+
+/// An id that stat(2) has told this process, unless it may stand for one that the
+/// user namespace does not map: those all look alike (user_namespaces(7)).
+pub fn known_id(kind: IdKind, id: u32) -> Option<u32> {
+    let file = match kind {
+        IdKind::User => "/proc/sys/kernel/overflowuid",
+        IdKind::Group => "/proc/sys/kernel/overflowgid",
+    };
+    let text = std::fs::read_to_string(file).ok();
+    let overflow = text.and_then(|text| text.trim().parse().ok()).unwrap_or(65_534);
+    (id != overflow || maps_all(&own_map(kind))).then_some(id)
+}
+
+fn maps_all(map: &[IdMapping]) -> bool {
+    map.iter().map(|range| u64::from(range.size)).sum::<u64>() == u64::from(u32::MAX)
 }
 
 fn read_line(line: &str) -> Option<IdMapping> {

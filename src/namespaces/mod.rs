@@ -12,7 +12,7 @@ mod refused;
 mod subordinate;
 
 pub use apply::{
-    Visit, enter_network, has_own, is_own, make_undumpable, own_map, user_namespace_for,
+    Visit, enter_network, has_own, is_own, known_id, make_undumpable, own_map, user_namespace_for,
     write_id_maps, write_time_offsets,
 };
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};

@@ -115,6 +115,19 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Notes an id that the container's new user namespace does not map. What others
+    /// map, the kernel tells when it refuses.
+    pub fn refuse_unmapped(&mut self, kind: IdKind, id: u32, pointer: impl Into<String>) {
+        let map = self.maps.of(kind);
+        if map.is_empty() || namespaces::is_mapped(map, id) {
+            return;
+        }
+        let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
+        let field = kind.field();
+        let hint = format!("choose another id, leave it out, or extend linux.{field} to cover it");
+        self.fault(Error::new(what).at(pointer).hint(hint));
+    }
+
     /// Adds a step of init that every container gets.
     pub fn child(&mut self, op: ChildOp) {
         self.child.push(Step { pointer: None, op });

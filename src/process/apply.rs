@@ -152,7 +152,18 @@ fn become_user(user: &User) -> Result<()> {
 pub fn set_groups(gids: &[u32]) -> Result<()> {
     let groups: Vec<Gid> = gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     match rustix::thread::set_thread_groups(&groups) {
+        Err(Errno::PERM) if namespaces::own_map(IdKind::Group).is_empty() => {
+            let message = "cannot set supplementary groups: the user namespace maps no group";
+            Err(Error::os(message, Errno::PERM)
+                .hint("have whoever made that namespace write its gid_map first"))
+        }
         Err(Errno::PERM) if gids.is_empty() && denies_setgroups() => Ok(()),
+        Err(Errno::PERM) if denies_setgroups() => {
+            let message = "cannot set supplementary groups: the user namespace denies it";
+            Err(Error::os(message, Errno::PERM)
+                .at("/process/user/additionalGids")
+                .hint("leave them out; whoever made that namespace could map no group but their own"))
+        }
         Err(errno) if gids.is_empty() => {
             Err(Error::os("cannot drop the caller's supplementary groups", errno)
                 .hint("that takes CAP_SETGID; with the annotation run.oci.keep_original_groups=1 the container keeps them"))

@@ -2,8 +2,10 @@
 
 use super::mount::clone_tree;
 use super::path::Root;
+use super::refused::explain_id;
 use crate::error::{Context, Error, Result};
 use crate::host::Maker;
+use crate::namespaces::IdKind;
 use crate::plan::Compiler;
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -148,7 +150,12 @@ fn plan_device(
         // As many bits as the kernel keeps; the rest would make it another device.
         _ => (number(device.major(), "major", 12), number(device.minor(), "minor", 20)),
     };
-    for (id, field) in [(device.uid(), "uid"), (device.gid(), "gid")] {
+    let ids = [(IdKind::User, device.uid(), "uid"), (IdKind::Group, device.gid(), "gid")];
+    for (owner, id, field) in ids {
+        // What is bound keeps its owner.
+        if let (Some(id), 'p') = (id, kind) {
+            compiler.refuse_unmapped(owner, id, format!("{pointer}/{field}"));
+        }
         // To the kernel it means "leave unchanged".
         if id == Some(u32::MAX) {
             compiler.fault(
@@ -213,7 +220,11 @@ fn make(root: &Root, parent: &OwnedFd, device: &Device) -> Result<()> {
     if (device.uid, device.gid) != (0, 0) {
         let owner = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
         rustix::fs::chownat(parent, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)
-            .os(|| format!("cannot give device {device} to {}:{}", device.uid, device.gid))?;
+            .map_err(|errno| {
+                let what = format!("cannot give device {device} to {}:{}", device.uid, device.gid);
+                let error = explain_id(Error::os(what, errno), IdKind::User, device.uid);
+                explain_id(error, IdKind::Group, device.gid)
+            })?;
     }
     Ok(())
 }

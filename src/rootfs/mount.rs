@@ -340,11 +340,13 @@ impl Mount {
             sys::mount_setattr(tree, c"", idmap.recursive, &change)
                 .map_err(|errno| idmap_refused(tree, errno))?;
         }
-        let explain = |wanted| move |errno| attributes_refused(tree, source, wanted, errno);
+        let explain = |wanted, recursive| {
+            move |errno| attributes_refused(tree, source, wanted, recursive, errno)
+        };
         for (propagation, recursive) in &self.propagation {
             let propagation = MountAttributes { propagation: *propagation, ..Default::default() };
             sys::mount_setattr(tree, c"", *recursive, &propagation)
-                .map_err(explain(Attributes::default()))?;
+                .map_err(explain(Attributes::default(), *recursive))?;
         }
         for (attributes, recursive) in [(self.recursive, true), (self.attributes, false)] {
             if attributes.is_empty() {
@@ -355,7 +357,8 @@ impl Mount {
                 clear: attributes.clear,
                 ..Default::default()
             };
-            sys::mount_setattr(tree, c"", recursive, &change).map_err(explain(attributes))?;
+            sys::mount_setattr(tree, c"", recursive, &change)
+                .map_err(explain(attributes, recursive))?;
         }
         Ok(())
     }
@@ -452,8 +455,13 @@ pub fn configure(context: &OwnedFd, key: &str, value: Option<&str>) -> Result<()
             (_, Some(value)) if value.len() > LONGEST_VALUE => {
                 error.hint("mount option values are limited to 255 bytes")
             }
-            ("uid", Some(value)) => explain_id(error, IdKind::User, value),
-            ("gid", Some(value)) => explain_id(error, IdKind::Group, value),
+            ("uid" | "gid", Some(value)) => {
+                let kind = if key == "uid" { IdKind::User } else { IdKind::Group };
+                match value.parse() {
+                    Ok(id) => explain_id(error, kind, id),
+                    Err(_) => error,
+                }
+            }
             _ => error,
         }
     })

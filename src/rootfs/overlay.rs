@@ -2,8 +2,10 @@
 
 use super::mount::{configure, with_log};
 use super::plan::{Layer, Overlay};
+use super::refused::{LET_IN, explain_owner};
 use crate::error::{Context, Error, Result};
-use rustix::fs::{CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
+use crate::namespaces::{self, IdKind};
+use rustix::fs::{Access, AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -20,47 +22,57 @@ const WORK: &str = "work";
 /// to write to both.
 pub fn create_upper(asked: &Overlay) -> Result<()> {
     let Some(changes) = &asked.upper else { return Ok(()) };
-    create_directory(&changes.path).map_err(|error| changes.blame(error))?;
-    let upper = changes.path.join(UPPER);
-    let is_new = !upper.exists();
-    for path in [&upper, &changes.path.join(WORK)] {
-        create_directory(path).map_err(|error| changes.blame(error))?;
-    }
+    let create = |path: &Path, mode| {
+        let is_new = create_directory(path, mode)?;
+        Ok((open_directory(CWD, path, OFlags::NOFOLLOW)?, is_new))
+    };
+    let blame = |error: Error| changes.blame(error);
+    create_directory(&changes.path, 0o755).map_err(blame)?;
+    let (upper, is_new) = create(&changes.path.join(UPPER), 0o755).map_err(blame)?;
+    let (work, _) = create(&changes.path.join(WORK), 0o700).map_err(blame)?;
     if let (true, Some(below)) = (is_new, asked.lower.first()) {
-        let directory = std::fs::File::open(&upper).os(|| "cannot open the upper directory")?;
-        take_after(&directory, &open_layer(below)?)?;
+        take_after(&upper, &open_layer(below)?)?;
     }
     if let Some((uid, gid)) = asked.owner {
-        let own = |path: &Path| std::os::unix::fs::chown(path, Some(uid), Some(gid));
-        let new_upper = if is_new { own(&upper) } else { Ok(()) };
+        let new_upper = if is_new { own(&upper, Some(uid), Some(gid)) } else { Ok(()) };
         new_upper
-            .and_then(|()| own(&changes.path.join(WORK)))
+            .and_then(|()| own(&work, Some(uid), Some(gid)))
             .os(|| format!("cannot give {} to root of the container", changes.path.display()))?;
     }
     Ok(())
 }
 
-fn create_directory(path: &Path) -> Result<()> {
-    let made = std::fs::create_dir(path);
+/// Returns whether it was missing. Init has no umask by now.
+fn create_directory(path: &Path, mode: u32) -> Result<bool> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().mode(mode).create(path);
     match made {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let missing = path.ancestors().skip(1).filter(|above| !above.exists()).last();
             let missing = missing.unwrap_or(path).display();
             let message = format!("cannot make {}: {missing} does not exist", path.display());
             Err(Error::new(message).hint("make the directories above it first"))
         }
-        made => made.os(|| format!("cannot make {}", path.display())),
+        made => made.map(|()| true).os(|| format!("cannot make {}", path.display())),
     }
 }
 
-/// Gives a directory the owner and mode of another.
-fn take_after(directory: impl AsFd, model: impl AsFd) -> Result<()> {
+/// Gives a directory the mode of another, and its owner if that is somebody in the
+/// user namespace: otherwise it stays root's of the container.
+fn take_after(directory: &OwnedFd, model: impl AsFd) -> Result<()> {
     let message = || "cannot give the overlay's root its owner and mode";
     let stat = rustix::fs::fstat(model).os(message)?;
-    let owner = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::fchown(&directory, Some(owner.0), Some(owner.1)).os(message)?;
-    rustix::fs::fchmod(&directory, Mode::from_raw_mode(stat.st_mode & 0o7777)).os(message)
+    let uid = namespaces::known_id(IdKind::User, stat.st_uid);
+    let gid = namespaces::known_id(IdKind::Group, stat.st_gid);
+    own(directory, uid, gid).os(message)?;
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    rustix::fs::chmod(by_descriptor(directory), mode).os(message)
+}
+
+fn own(directory: &OwnedFd, uid: Option<u32>, gid: Option<u32>) -> rustix::io::Result<()> {
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    rustix::fs::chownat(directory, "", uid, gid, AtFlags::EMPTY_PATH)
 }
 
 /// Makes the overlay. Returns the detached mount.
@@ -70,9 +82,9 @@ pub fn make(asked: &Overlay) -> Result<OwnedFd> {
         (None, Some(lower)) => tmpfs(lower)?,
         (None, None) => return Err(Error::new("an overlay needs a lower directory")),
     };
-    let upper = open_directory(&changes, Path::new(UPPER))?;
-    let work = open_directory(&changes, Path::new(WORK))?;
-    let layers: Vec<OwnedFd> = asked.lower.iter().map(open_layer).collect::<Result<_>>()?;
+    let upper = open_directory(&changes, Path::new(UPPER), OFlags::NOFOLLOW)?;
+    let work = open_directory(&changes, Path::new(WORK), OFlags::NOFOLLOW)?;
+    let layers: Vec<OwnedFd> = asked.lower.iter().map(open_lower).collect::<Result<_>>()?;
     let context =
         rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
             Error::os("cannot mount overlay", errno)
@@ -128,13 +140,33 @@ fn by_descriptor(fd: &OwnedFd) -> String {
 }
 
 fn open_layer(layer: &Layer) -> Result<OwnedFd> {
-    open_directory(CWD, &layer.path).map_err(|error| layer.blame(error))
+    open_directory(CWD, &layer.path, OFlags::empty()).map_err(|error| layer.blame(error))
 }
 
-fn open_directory(at: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(at, path, flags, Mode::empty())
-        .os(|| format!("cannot open overlay directory {}", path.display()))
+/// A layer that may not be passed would be found out by whoever looks anything up.
+fn open_lower(layer: &Layer) -> Result<OwnedFd> {
+    let directory = open_layer(layer)?;
+    let passed = rustix::fs::accessat(&directory, ".", Access::EXEC_OK, AtFlags::empty());
+    passed.map_err(|errno| {
+        let error = Error::os(format!("cannot look into {}", layer.path.display()), errno);
+        layer.blame(explain_owner(error, &directory, LET_IN))
+    })?;
+    Ok(directory)
+}
+
+/// With `NOFOLLOW` for what hako makes: a symbolic link in its place would have the
+/// container write to any directory of the host's.
+fn open_directory(at: impl AsFd, path: &Path, further: OFlags) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | further;
+    rustix::fs::openat(at, path, flags, Mode::empty()).map_err(|errno| {
+        let error = Error::os(format!("cannot open overlay directory {}", path.display()), errno);
+        match errno {
+            Errno::NOTDIR if further.contains(OFlags::NOFOLLOW) => {
+                error.hint("it must be a directory, and no symbolic link to one: remove it")
+            }
+            _ => error,
+        }
+    })
 }
 
 /// A tmpfs for changes, attached on "/" for as long as the overlay is made:
@@ -152,8 +184,7 @@ fn tmpfs(lower: &Layer) -> Result<OwnedFd> {
     for name in [UPPER, WORK] {
         rustix::fs::mkdirat(&mount, name, Mode::from_raw_mode(0o755)).os(message)?;
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let upper = rustix::fs::openat(&mount, UPPER, flags, Mode::empty()).os(message)?;
+    let upper = open_directory(&mount, Path::new(UPPER), OFlags::NOFOLLOW)?;
     take_after(&upper, open_layer(lower)?)?;
     Ok(mount)
 }

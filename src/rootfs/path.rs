@@ -5,6 +5,7 @@
 //! The pathrs crate does the same for kernels without openat2. hako's floor
 //! has it, so this needs one system call per look-up and no procfs.
 
+use super::refused::{LET_IN, explain_owner};
 use crate::error::{Context, Error, Result};
 use crate::weaken::{Defence, lacks};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -74,7 +75,7 @@ impl Root {
         match self.open_path(path, ResolveFlags::empty()) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(in_container(path, errno)),
+            Err(errno) => Err(self.unreachable(path, errno)),
         }
     }
 
@@ -83,7 +84,7 @@ impl Root {
         match self.open_path(path, ResolveFlags::NO_SYMLINKS) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(in_container(path, errno)),
+            Err(errno) => Err(self.unreachable(path, errno)),
         }
     }
 
@@ -135,7 +136,7 @@ impl Root {
         let (parent, name) = self.create_parent(path)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o644))
-            .map_err(|errno| creation(path, errno))?;
+            .map_err(|errno| not_writable(&parent, path, errno))?;
         // O_PATH, as for files that were there.
         self.lookup(path)?.ok_or_else(|| creation(path, Errno::NOENT))
     }
@@ -205,7 +206,7 @@ impl Root {
                     None => self.create(&target, links),
                 }
             }
-            Err(errno) => Err(creation(step, errno)),
+            Err(errno) => Err(not_writable(parent, step, errno)),
         }
     }
 
@@ -225,6 +226,10 @@ impl Root {
             }
         }
         Err(creation(&path, Errno::LOOP))
+    }
+
+    fn unreachable(&self, path: &Path, errno: Errno) -> Error {
+        explain_owner(in_container(path, errno), self, LET_IN)
     }
 
     fn open_path(&self, path: &Path, resolve: ResolveFlags) -> rustix::io::Result<OwnedFd> {
@@ -282,6 +287,14 @@ fn in_container(path: &Path, errno: Errno) -> Error {
 
 fn creation(path: &Path, errno: Errno) -> Error {
     Error::os(format!("cannot create {} in the container", path.display()), errno)
+}
+
+fn not_writable(parent: &OwnedFd, path: &Path, errno: Errno) -> Error {
+    explain_owner(
+        creation(path, errno),
+        parent,
+        "have it given to you (chown -R), or use --overlay",
+    )
 }
 
 /// Whether `fd` is on the file system with this statfs(2) magic number.

@@ -5,7 +5,7 @@ use super::plan::clean;
 use crate::cgroups::{Driver, Placement};
 use crate::error::{Error, name_of};
 use crate::host::Maker;
-use crate::namespaces::{self, CloneSet, IdMapping, IdMaps, Kind};
+use crate::namespaces::{self, CloneSet, IdKind, IdMapping, IdMaps, Kind};
 use crate::notify;
 use crate::plan::Compiler;
 use crate::weaken::{Defence, lacks};
@@ -126,6 +126,9 @@ pub fn plan_mount(
     );
     let idmap = plan_idmap(mount, &parsed, linux, clone, pointer, compiler);
     let mut kind = plan_kind(mount, &parsed, &source, clone, cgroup, pointer, compiler)?;
+    if let (MountKind::New { data, .. }, None) = (&kind, &idmap) {
+        refuse_unmapped_owners(data, pointer, compiler);
+    }
     label_files(&mut kind, linux);
     let (attributes, recursive) = restrict(mount, &kind, &parsed, compiler);
     if matches!(kind, MountKind::Bind { .. }) && !parsed.data.is_empty() {
@@ -306,6 +309,24 @@ fn restrict(
         tree.set |= libc::MOUNT_ATTR_RDONLY;
     }
     (own, tree)
+}
+
+/// Who is to own a new file system has to be somebody in the user namespace.
+fn refuse_unmapped_owners(
+    data: &[(String, Option<String>)],
+    pointer: &str,
+    compiler: &mut Compiler,
+) {
+    for (key, value) in data {
+        let kind = match key.as_str() {
+            "uid" => IdKind::User,
+            "gid" => IdKind::Group,
+            _ => continue,
+        };
+        if let Some(id) = value.as_deref().and_then(|value| value.parse().ok()) {
+            compiler.refuse_unmapped(kind, id, format!("{pointer}/options"));
+        }
+    }
 }
 
 /// Gives the files of a new file system the container's SELinux label.

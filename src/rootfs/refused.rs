@@ -44,16 +44,14 @@ pub fn unknown_filesystem(name: &str, errno: Errno) -> Error {
 }
 
 /// An owner that the user namespace does not know.
-pub fn explain_id(error: Error, kind: IdKind, value: &str) -> Error {
+pub fn explain_id(error: Error, kind: IdKind, id: u32) -> Error {
     let map = namespaces::own_map(kind);
-    match value.parse() {
-        Ok(id) if !namespaces::is_mapped(&map, id) => {
-            let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
-            let message = format!("{}, since {what}", error.message);
-            Error { message, ..error }.hint(namespaces::own_map_remedy(kind, &map))
-        }
-        _ => error,
+    if namespaces::is_mapped(&map, id) {
+        return error;
     }
+    let what = format!("{} id {id} is not mapped in the user namespace", kind.word());
+    let message = format!("{}, since {what}", error.message);
+    Error { message, ..error }.hint(namespaces::own_map_remedy(kind, &map))
 }
 
 /// Other file systems that root of any user namespace may make (`FS_USERNS_MOUNT`).
@@ -174,13 +172,44 @@ pub fn clone_refused(source: &Path, recursive: bool, errno: Errno) -> Error {
 
 /// What a mount can be bound to keep: how it shows, the attribute, its word and the
 /// word of its opposite.
-const LOCKABLE: [(StatVfsMountFlags, u64, &str, &str); 5] = [
+const LOCKABLE: [(StatVfsMountFlags, u64, &str, &str); 4] = [
     (StatVfsMountFlags::RDONLY, libc::MOUNT_ATTR_RDONLY, "ro", "rw"),
     (StatVfsMountFlags::NOSUID, libc::MOUNT_ATTR_NOSUID, "nosuid", "suid"),
     (StatVfsMountFlags::NODEV, libc::MOUNT_ATTR_NODEV, "nodev", "dev"),
     (StatVfsMountFlags::NOEXEC, libc::MOUNT_ATTR_NOEXEC, "noexec", "exec"),
-    (StatVfsMountFlags::NOATIME, ATIME_FIELD, "noatime", "another policy of access times"),
 ];
+
+/// What a mount is and what is wanted instead, where it may be bound to stay as it
+/// is. How it keeps access times is locked as a whole, and nothing may be added.
+fn contradictions(
+    present: StatVfsMountFlags,
+    wanted: Attributes,
+) -> Vec<(&'static str, &'static str)> {
+    let taken = LOCKABLE
+        .iter()
+        .filter(|(flag, attribute, ..)| present.contains(*flag) && wanted.clear & attribute != 0)
+        .map(|(_, _, word, opposite)| (*word, *opposite));
+    let policy = match present {
+        flags if flags.contains(StatVfsMountFlags::NOATIME) => "noatime",
+        flags if flags.contains(StatVfsMountFlags::RELATIME) => "relatime",
+        _ => "strictatime",
+    };
+    let asked_policy = match wanted.set & ATIME_FIELD {
+        _ if wanted.clear & ATIME_FIELD == 0 => policy,
+        libc::MOUNT_ATTR_NOATIME => "noatime",
+        libc::MOUNT_ATTR_STRICTATIME => "strictatime",
+        _ => "relatime",
+    };
+    let word = |is_set| if is_set { "nodiratime" } else { "diratime" };
+    let directories = word(present.contains(StatVfsMountFlags::NODIRATIME));
+    let asked_directories = match libc::MOUNT_ATTR_NODIRATIME {
+        bit if wanted.set & bit != 0 => word(true),
+        bit if wanted.clear & bit != 0 => word(false),
+        _ => directories,
+    };
+    let times = [(policy, asked_policy), (directories, asked_directories)];
+    taken.chain(times.into_iter().filter(|(kept, asked)| kept != asked)).collect()
+}
 
 /// Attributes that cannot be changed: those a mount came with into a user
 /// namespace are locked (mount_namespaces(7)).
@@ -188,6 +217,7 @@ pub fn attributes_refused(
     mount: BorrowedFd,
     source: &Path,
     wanted: Attributes,
+    recursive: bool,
     errno: Errno,
 ) -> Error {
     let source = source.display();
@@ -196,28 +226,72 @@ pub fn attributes_refused(
         return error;
     }
     let present = rustix::fs::fstatvfs(mount).map_or(StatVfsMountFlags::empty(), |fs| fs.f_flag);
-    let locked = LOCKABLE
-        .iter()
-        .filter(|(flag, attribute, ..)| present.contains(*flag) && wanted.clear & attribute != 0);
-    let (kept, asked): (Vec<&str>, Vec<&str>) =
-        locked.map(|(_, _, word, opposite)| (*word, *opposite)).unzip();
-    match kept.is_empty() {
-        true => error.hint("what is mounted below it came with attributes that are locked in a user namespace: leave out the options that would take them away"),
-        false => Error {
-            message: format!(
-                "cannot make {source} {}: it is mounted {}, and what it came with into a user namespace is locked",
-                asked.join(","),
-                kept.join(",")
-            ),
-            ..error
+    let (kept, asked): (Vec<&str>, Vec<&str>) = contradictions(present, wanted).into_iter().unzip();
+    if kept.is_empty() {
+        return match recursive {
+            true => error.hint("what is mounted below it came with attributes that are locked in a user namespace: leave out the options that would take them away"),
+            false => error.hint("what it came with into a user namespace is locked"),
+        };
+    }
+    let letter = if recursive { "r" } else { "" };
+    let options: Vec<String> = asked.iter().map(|word| format!("{letter}{word}")).collect();
+    let asked = asked.join(",");
+    Error {
+        message: format!(
+            "cannot make {source} {asked}: it is mounted {}, and what it came with into a user namespace is locked",
+            kept.join(",")
+        ),
+        ..error
+    }
+    .hint(format!("leave {} out of the options, or have it mounted {asked} outside", options.join(", ")))
+}
+
+/// Remedy for a directory that may not be passed.
+pub const LET_IN: &str = "have it given to you (chown -R), or let others into it (chmod o+x)";
+
+/// A directory that may not be passed, or written to, because it is somebody's whom
+/// the user namespace does not map: root of it has no privilege there.
+pub fn explain_owner(error: Error, directory: impl AsFd, remedy: &str) -> Error {
+    let is_foreign = |stat: rustix::fs::Stat| {
+        namespaces::known_id(IdKind::User, stat.st_uid).is_none()
+            || namespaces::known_id(IdKind::Group, stat.st_gid).is_none()
+    };
+    match error.errno {
+        Some(libc::EACCES) if rustix::fs::fstat(directory).is_ok_and(is_foreign) => {
+            error.hint(format!(
+                "the rootfs belongs to somebody whom the user namespace does not map (ls -ldn shows whom): {remedy}"
+            ))
         }
-        .hint(format!("leave {} out of the options, or have it mounted without {} outside", asked.join(", "), kept.join(", "))),
+        _ => error,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_mount_is_bound_to_stay() {
+        use libc::{MOUNT_ATTR_NOATIME as NOATIME, MOUNT_ATTR_NODIRATIME as NODIRATIME};
+        let relatime = StatVfsMountFlags::RELATIME | StatVfsMountFlags::RDONLY;
+        let wanted = |set, clear| Attributes { set, clear };
+        for (present, wanted, expected) in [
+            (relatime, wanted(NOATIME, ATIME_FIELD), &[("relatime", "noatime")][..]),
+            (relatime, wanted(0, ATIME_FIELD), &[]),
+            (relatime, wanted(NODIRATIME, 0), &[("diratime", "nodiratime")]),
+            (relatime, wanted(0, libc::MOUNT_ATTR_RDONLY), &[("ro", "rw")]),
+            (StatVfsMountFlags::NOATIME, wanted(0, ATIME_FIELD), &[("noatime", "relatime")]),
+            (StatVfsMountFlags::NODIRATIME, wanted(0, NODIRATIME), &[("nodiratime", "diratime")]),
+            (
+                StatVfsMountFlags::empty(),
+                wanted(NOATIME, ATIME_FIELD),
+                &[("strictatime", "noatime")],
+            ),
+            (StatVfsMountFlags::NODIRATIME, wanted(NODIRATIME | libc::MOUNT_ATTR_RDONLY, 0), &[]),
+        ] {
+            assert_eq!(contradictions(present, wanted), expected, "{present:?} {wanted:?}");
+        }
+    }
 
     #[test]
     fn what_covers_a_directory_is_found() {

@@ -81,7 +81,17 @@ impl StateDir {
         made.map_err(|errno| match errno {
             Errno::EXIST => Error::new(format!("container with id {id} already exists"))
                 .hint("choose another id, or delete that container first"),
-            errno => Error::os(format!("cannot make state directory {}", path.display()), errno),
+            errno => {
+                let what = format!("cannot make state directory {}", path.display());
+                let error = Error::os(what, errno);
+                match path.ancestors().skip(1).find(|above| above.exists()) {
+                    Some(file) if errno == Errno::NOTDIR => error.hint(format!(
+                        "{} is no directory: remove it, or use --root",
+                        file.display()
+                    )),
+                    _ => error,
+                }
+            }
         })?;
         Self::open_path(path)
     }

@@ -202,6 +202,49 @@ fn ids_that_the_process_needs() {
     says(&output, &["group id 70002 is not mapped", "/etc/subgid gives hako-user the group ids"]);
 }
 
+/// In a rootfs of somebody else's, root of the container has no privilege.
+#[test]
+fn a_rootfs_of_somebody_elses() {
+    let hako = Runtime::as_user();
+    let bundle = hako.bundle();
+    let rootfs = bundle.rootfs("/");
+    // That makes the mount points.
+    let _ = hako.inspect(&bundle);
+    std::os::unix::fs::chown(&rootfs, Some(0), Some(0)).unwrap();
+    let _ = hako.inspect(&bundle);
+    fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o700)).unwrap();
+    let whose = "hint: the rootfs belongs to somebody whom the user namespace does not map";
+    let remedy = "have it given to you (chown -R), or let others into it (chmod o+x)";
+    says(&hako.refuses(&bundle, "/mounts/0"), &["cannot open /proc", whose, remedy]);
+    let output = hako.finish(hako.on_bundle(&["run", "--overlay"], &bundle), &bundle);
+    says(&output, &["cannot look into", whose, remedy]);
+    output.refuses("/root/path");
+    fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o755)).unwrap();
+    let file = hako.file("file", "");
+    let tmpfs = json!({ "destination": "/missing", "type": "tmpfs", "source": "tmpfs" });
+    let bind = json!({ "destination": "/missing", "source": file, "options": ["bind"] });
+    for mount in [tmpfs, bind] {
+        let mut bundle = bundle.clone();
+        let pointer = bundle.mount(mount);
+        let output = hako.refuses(&bundle, &pointer);
+        says(&output, &["cannot create /missing in the container", whose, "or use --overlay"]);
+        // As the hint has it.
+        let _ = hako.finish(hako.on_bundle(&["run", "--overlay"], &bundle), &bundle).ok();
+    }
+}
+
+#[test]
+fn the_domain_name_as_a_parameter() {
+    let hako = Runtime::as_user();
+    let mut bundle = hako.bundle();
+    bundle.set("/linux/sysctl", json!({ "kernel.domainname": "example.test" }));
+    let output = hako.refuses(&bundle, "/linux/sysctl/kernel.domainname");
+    says(&output, &["cannot open /proc/sys/kernel/domainname", "use the field domainname"]);
+    // As the hint has it.
+    bundle.remove("/linux/sysctl").set("/domainname", "example.test");
+    assert_eq!(hako.inspect(&bundle)["names"]["domainname"], "example.test");
+}
+
 /// Where no directory for state is, it is said which are looked for.
 #[test]
 fn no_place_for_state() {
@@ -230,4 +273,10 @@ fn no_place_for_state() {
             says(&output, &[words, "set XDG_RUNTIME_DIR to a directory of yours"]);
         },
     );
+    let file = hako.file("home/hako", "");
+    let create = hako.on_bundle(&["create"], &bundle);
+    let output = create.env("XDG_RUNTIME_DIR", hako.user().home().to_str().unwrap()).output();
+    let hint = format!("hint: {} is no directory: remove it, or use --root", file.display());
+    says(&output, &["cannot make state directory", &hint]);
+    fs::remove_file(file).unwrap();
 }

@@ -3,6 +3,8 @@
 
 use super::plan::check;
 use hako_integration::{Bundle, Exit, Holder, Runtime, Terminal, each, json, mount_at};
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 /// What podman asks for: no user namespace, since podman is in one, and a network
 /// namespace by its path.
@@ -124,6 +126,49 @@ fn a_joined_namespace_that_denies_setgroups() {
     for seen in [second.ask("report"), second.exec_and_ask(&[], "report")] {
         assert_eq!((&seen[0]["setgroups"], &seen[0]["groups"]), (&json!("deny"), &json!([])));
     }
+}
+
+#[test]
+fn groups_in_a_joined_namespace_that_denies_setgroups() {
+    let hako = Runtime::as_lone_user();
+    let first = hako.serve(&hako.bundle());
+    let mut bundle = hako.bundle();
+    bundle.namespace("user", Some(&format!("/proc/{}/ns/user", first.pid())));
+    bundle.set("/process/user/additionalGids", json!([0]));
+    let output = hako.refuses(&bundle, "/process/user/additionalGids");
+    output.fails("cannot set supplementary groups: the user namespace denies it");
+    assert!(output.stderr.contains("hint: leave them out"), "{output}");
+}
+
+#[test]
+fn a_joined_namespace_without_maps() {
+    let hako = Runtime::as_lone_user();
+    let uid = hako.user().uid().to_string();
+    let mut holder = Command::new("setpriv")
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "unshare", "--user"])
+        .args(["sh", "-c", "echo ready; exec sleep 1000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    holder.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+    let mut bundle = hako.bundle();
+    bundle.namespace("user", Some(&format!("/proc/{}/ns/user", holder.id())));
+    let output = hako.run(&bundle);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    output.fails("cannot set supplementary groups: the user namespace maps no group");
+    assert!(output.stderr.contains("hint: have whoever made that namespace"), "{output}");
+    assert!(!output.stderr.contains("keep_original_groups"), "{output}");
+}
+
+#[test]
+fn the_user_namespace_that_hako_is_in() {
+    let hako = Runtime::as_namespace_root(&["--mount"]);
+    let mut bundle = hako.bundle();
+    bundle.namespace("user", Some("/proc/self/ns/user"));
+    let output = hako.run(&bundle);
+    output.fails("cannot enter user namespace /proc/self/ns/user");
+    assert!(output.stderr.contains("hint: that is the one hako is in: leave it out"), "{output}");
 }
 
 /// The kernel takes no range of ids that reaches over two lines of the map around

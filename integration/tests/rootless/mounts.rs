@@ -217,14 +217,79 @@ fn sysfs_of_a_joined_network_is_refused_with_the_reason() {
 fn owners_that_are_not_mapped_are_named() {
     let hako = Runtime::as_user();
     each([(1, "uid", "user"), (2, "gid", "group")], |(index, option, kind)| {
-        let mut bundle = hako.bundle();
-        bundle.set("/mounts/2/options/5", "mode=0620");
-        bundle.set(&format!("/mounts/{index}/options/0"), format!("{option}=70000"));
-        let output = hako.refuses(&bundle, &format!("/mounts/{index}"));
-        let reason = format!("since {kind} id 70000 is not mapped in the user namespace");
-        let remedy = format!("hint: /proc/self/{option}_map has 0, 1 to 65536: ");
+        let with_owner = |hako: &Runtime| {
+            let mut bundle = hako.bundle();
+            bundle.set("/mounts/2/options/5", "mode=0620");
+            bundle.set(&format!("/mounts/{index}/options/0"), format!("{option}=70000"));
+            bundle
+        };
+        let output = hako.refuses(&with_owner(&hako), &format!("/mounts/{index}/options"));
+        let reason = format!("{kind} id 70000 is not mapped in the user namespace");
+        let remedy = format!("hint: choose another id, leave it out, or extend linux.{option}Map");
         says(&output, &[&reason, &remedy]);
+
+        // One that somebody else has made cannot be extended.
+        let engine = Runtime::as_namespace_root(&["--mount"]);
+        let output = engine.refuses(&with_owner(&engine), &format!("/mounts/{index}"));
+        let remedy = format!("hint: /proc/self/{option}_map has 0, 1 to 655");
+        says(&output, &[&format!("since {reason}"), &remedy]);
     });
+}
+
+#[test]
+fn owners_of_fifos_that_are_not_mapped_are_named() {
+    let fifo = |hako: &Runtime, field: &str| {
+        let mut bundle = hako.bundle();
+        bundle.set("/linux/devices/-", json!({ "path": "/dev/mine", "type": "p", field: 70_000 }));
+        bundle
+    };
+    each([("uid", "user"), ("gid", "group")], |(field, kind)| {
+        let hako = Runtime::as_user();
+        let output = hako.refuses(&fifo(&hako, field), &format!("/linux/devices/0/{field}"));
+        let reason = format!("{kind} id 70000 is not mapped in the user namespace");
+        says(&output, &[&reason, &format!("or extend linux.{field}Mappings")]);
+        let hako = Runtime::as_namespace_root(&["--mount"]);
+        let output = hako.refuses(&fifo(&hako, field), "/linux/devices/0");
+        let remedy = format!("hint: /proc/self/{field}_map has 0, 1 to 655");
+        says(&output, &["cannot give device /dev/mine", &format!("since {reason}"), &remedy]);
+    });
+}
+
+/// Access times are kept as the mount came, whatever is asked for.
+#[test]
+fn another_policy_of_access_times_is_named() {
+    let hako = Runtime::as_user();
+    let relatime = mounted(&hako, "relatime", MountFlags::RELATIME);
+    let noatime = mounted(&hako, "noatime", MountFlags::NOATIME | MountFlags::NODIRATIME);
+    let rows = [
+        (&relatime, "noatime", "noatime: it is mounted relatime,"),
+        (&relatime, "strictatime", "strictatime: it is mounted relatime,"),
+        (&relatime, "nodiratime", "nodiratime: it is mounted diratime,"),
+        (&relatime, "rnoatime", "noatime: it is mounted relatime,"),
+        (&noatime, "relatime", "relatime: it is mounted noatime,"),
+        (&noatime, "diratime", "diratime: it is mounted nodiratime,"),
+    ];
+    each(rows, |(source, option, words)| {
+        let mut bundle = hako.bundle();
+        let pointer = bundle.bind(source, "/data", &["bind", option]);
+        let output = hako.refuses(&bundle, &pointer);
+        let sentence = format!("cannot make {} {words}", source.display());
+        says(&output, &[&sentence, &format!("hint: leave {option} out of the options")]);
+        bundle.set(&format!("{pointer}/options"), ["bind"]);
+        let again = json!({ "destination": "/data", "options": ["remount", "bind", *option] });
+        let pointer = bundle.mount(again);
+        if !option.starts_with("rno") {
+            let output = hako.refuses(&bundle, &pointer);
+            says(&output, &[&format!("cannot make /data {words}")]);
+        }
+    });
+    // Only of a tree can it be what is mounted below.
+    let outer = hako.dir("outer");
+    let _ = mounted(&hako, "outer/below", MountFlags::RDONLY);
+    let mut bundle = hako.bundle();
+    let pointer = bundle.bind(&outer, "/data", &["rbind", "rrw"]);
+    let output = hako.refuses(&bundle, &pointer);
+    says(&output, &["hint: what is mounted below it came with attributes that are locked"]);
 }
 
 #[test]

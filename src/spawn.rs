@@ -286,7 +286,7 @@ impl Spawned {
     }
 
     fn explain_death(&self) -> Error {
-        self.explain_end("before the container was created")
+        self.explain_end("before it was ready")
     }
 
     fn explain_end(&self, when: &str) -> Error {
@@ -298,7 +298,7 @@ impl Spawned {
             },
             None => "ended".to_owned(),
         };
-        Error::new(format!("container init {how} {when}"))
+        Error::new(format!("the container's new process {how} {when}"))
     }
 }
 

@@ -86,6 +86,24 @@ fn delete_by_force_removes_containers_with_a_damaged_state() {
     });
 }
 
+/// Nothing else leads to its process then.
+#[test]
+fn delete_by_force_ends_an_init_without_a_cgroup() {
+    if is_peer() {
+        return; // They cannot do without.
+    }
+    let hako = Runtime::new();
+    let mut bundle = hako.bundle();
+    bundle.remove("/linux/cgroupsPath").inspector("sleep 1000");
+    let create = hako.on_bundle(&["--cgroup-manager", "disabled", "create"], &bundle);
+    let container = hako.make(create, &bundle);
+    container.start();
+    damage(&hako, &state_file(&hako, container.id()), "empty");
+    let output = container.command(&["delete", "--force"]).output().ok();
+    assert_eq!(container.wait(), Exit::Signal(9));
+    hako.verify_gone(&bundle, &output);
+}
+
 /// With a wrong `--root`, an id can be the name of any directory. The peers
 /// remove it with everything in it.
 #[test]

@@ -22,13 +22,28 @@ use std::time::{Duration, Instant};
 /// Executes a program. Returns its exit status, or 0 with `--detach`.
 pub fn run(session: &Session, args: &cli::Exec, inherited: Inherited) -> Result<u8> {
     let container = session.container(&args.id)?;
-    let (pid, pidfd) = open_init(&container)?;
-    wait_until_made(&container)?;
+    execute(session, &container, args, inherited).map_err(|error| {
+        let is_alive = container.record.init.is_some_and(|init| init.is_alive());
+        match error.hint {
+            None if !is_alive => error.hint("the container has ended meanwhile"),
+            _ => error,
+        }
+    })
+}
+
+fn execute(
+    session: &Session,
+    container: &Container,
+    args: &cli::Exec,
+    inherited: Inherited,
+) -> Result<u8> {
+    let (pid, pidfd) = open_init(container)?;
+    wait_until_made(container)?;
     if !args.ignore_paused && container.record.cgroup.is_frozen() {
         return Err(Error::new("cannot exec in a paused container")
             .hint("hako resume it first; with --ignore-paused the program waits until then"));
     }
-    let plan = compile(session, &container, pid, args)?;
+    let plan = compile(session, container, pid, args)?;
     if plan.maker == Maker::User && container.status() == Status::Created {
         return Err(Error::new("cannot exec in a container that has not been started yet")
             .hint("hako start it first: until then its init is hako, which nobody may look into, and without privilege that keeps you out of its namespaces"));

@@ -290,7 +290,11 @@ impl StateDir {
     /// It holds something that hako does not make.
     pub fn check_own(&self) -> Result<()> {
         let shown = self.path.display();
-        let entries = std::fs::read_dir(&self.path).os(|| format!("cannot read {shown}"))?;
+        let entries = match std::fs::read_dir(&self.path) {
+            // Somebody else has removed it, as they should.
+            Err(_) if self.is_removed() => return Ok(()),
+            entries => entries.os(|| format!("cannot read {shown}"))?,
+        };
         let mut names = entries.flatten().map(|entry| entry.file_name());
         match names.find(|name| OWN.iter().all(|own| name != own)) {
             None => Ok(()),

@@ -76,6 +76,33 @@ fn exec_as_another_mapped_user() {
     let output = container.exec(&["--user", "65537"], "report").output();
     assert_eq!(output.code, Some(255), "{output}");
     assert!(output.stderr.contains("user id 65537 is not mapped"), "{output}");
+    let only = "hint: the container has the user ids 0, 1 to 65536: only one made anew";
+    assert!(output.stderr.contains(only), "{output}");
+    // Root, who could map them, is told the same.
+    let root = std::process::Command::new(hako.program())
+        .args(["--root".as_ref(), hako.root(), "exec".as_ref(), "--user=70000".as_ref()])
+        .args([container.id(), "/bin/inspector", "report"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&root.stderr);
+    assert!(stderr.contains("user id 70000 is not mapped") && stderr.contains(only), "{stderr}");
+}
+
+#[test]
+fn exec_from_another_user_namespace_says_so() {
+    let hako = Runtime::as_user();
+    let container = hako.serve(&hako.bundle());
+    let uid = hako.user().uid().to_string();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
+        .args(["unshare", "--user", "--map-root-user"])
+        .args([hako.program(), "--root".as_ref(), hako.root(), "exec".as_ref()])
+        .args([container.id(), "/bin/inspector", "report"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{stderr}");
+    assert!(stderr.contains("hint: hako is in a user namespace: it can enter"), "{stderr}");
 }
 
 #[test]

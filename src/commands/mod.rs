@@ -122,13 +122,19 @@ impl Container {
             Ok(host) if self.record.cgroup.placement.driver == Driver::Disabled => host,
             _ => return error,
         };
-        error.hint(match host.maker() {
-            Maker::Root => "it was created with --cgroup-manager=disabled".to_owned(),
-            _ => format!(
-                "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to hako's user; to have one: {}",
-                cgroups::delegation_remedy(None, &host)
-            ),
-        })
+        let (whose, remedy) = match (host.maker(), self.record.owner) {
+            (Maker::Root, 0) => return error.hint("it was created with --cgroup-manager=disabled"),
+            (Maker::Root, owner) => {
+                let owner =
+                    user::login(owner).map_or_else(|| owner.to_string(), |login| login.name);
+                let remedy = cgroups::delegation_remedy_for(&owner, None, &host);
+                (owner, remedy)
+            }
+            _ => ("hako's user".to_owned(), cgroups::delegation_remedy(None, &host)),
+        };
+        error.hint(format!(
+            "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to {whose}; to have one: {remedy}"
+        ))
     }
 
     /// Pids of its processes: those in its cgroup, or else in its pid namespace.

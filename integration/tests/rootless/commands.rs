@@ -209,6 +209,17 @@ fn what_takes_a_cgroup_says_so() {
         for words in [how].iter().chain(delegation()) {
             assert!(output.stderr.contains(words), "{words}: {output}");
         }
+        // To root it is the user's as well.
+        let root = std::process::Command::new(hako.program())
+            .args(["--root".as_ref(), hako.root()])
+            .args(words)
+            .arg(container.id())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&root.stderr);
+        for words in ["where no cgroup is delegated to hako-user;"].iter().chain(delegation()) {
+            assert!(stderr.contains(words), "{words}: {stderr}");
+        }
     }
 }
 

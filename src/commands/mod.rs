@@ -122,7 +122,8 @@ impl Container {
             Ok(host) if self.record.cgroup.placement.driver == Driver::Disabled => host,
             _ => return error,
         };
-        let (whose, remedy) = match (host.maker(), self.record.owner) {
+        // Not as the record has it: root of a user namespace is somebody else to the machine.
+        let (whose, remedy) = match (host.maker(), self.directory.owner()) {
             (Maker::Root, 0) => return error.hint("it was created with --cgroup-manager=disabled"),
             (Maker::Root, owner) => {
                 let owner =

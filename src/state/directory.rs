@@ -208,6 +208,11 @@ impl StateDir {
         self.has(gate::NAME)
     }
 
+    /// Whose it is: root's if that cannot be found out.
+    pub fn owner(&self) -> u32 {
+        rustix::fs::fstat(&self.fd).map_or(0, |stat| stat.st_uid)
+    }
+
     /// Whether there is a record, readable or not.
     pub fn has_record(&self) -> bool {
         self.has(FILE)

@@ -79,13 +79,17 @@ fn exec_as_another_mapped_user() {
     let only = "hint: the container has the user ids 0, 1 to 65536: only one made anew";
     assert!(output.stderr.contains(only), "{output}");
     // Root, who could map them, is told the same.
-    let root = std::process::Command::new(hako.program())
-        .args(["--root".as_ref(), hako.root(), "exec".as_ref(), "--user=70000".as_ref()])
-        .args([container.id(), "/bin/inspector", "report"])
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&root.stderr);
+    let stderr =
+        said_to_root(&hako, &["exec", "-u70000", container.id(), "/bin/inspector", "report"]);
     assert!(stderr.contains("user id 70000 is not mapped") && stderr.contains(only), "{stderr}");
+}
+
+/// What such a command of root's says of the user's containers.
+fn said_to_root(hako: &Runtime, words: &[&str]) -> String {
+    let mut command = std::process::Command::new(hako.program());
+    let output = command.arg("--root").arg(hako.root()).args(words).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
 }
 
 #[test]
@@ -209,18 +213,24 @@ fn what_takes_a_cgroup_says_so() {
         for words in [how].iter().chain(delegation()) {
             assert!(output.stderr.contains(words), "{words}: {output}");
         }
-        // To root it is the user's as well.
-        let root = std::process::Command::new(hako.program())
-            .args(["--root".as_ref(), hako.root()])
-            .args(words)
-            .arg(container.id())
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&root.stderr);
-        for words in ["where no cgroup is delegated to hako-user;"].iter().chain(delegation()) {
-            assert!(stderr.contains(words), "{words}: {stderr}");
-        }
     }
+}
+
+/// Also if they are root of a user namespace.
+#[test]
+fn whose_cgroup_is_missing_is_told_to_root() {
+    each([Runtime::as_user, || Runtime::as_namespace_root(&["--mount"])], |world| {
+        let hako = world();
+        let container = hako.serve(&hako.bundle());
+        let id = container.id();
+        for words in [&["pause", id][..], &["update", "--pids-limit", "10", id]] {
+            let stderr = said_to_root(&hako, words);
+            let whose = "where no cgroup is delegated to hako-user;";
+            for words in [whose].iter().chain(delegation()) {
+                assert!(stderr.contains(words), "{words}: {stderr}");
+            }
+        }
+    });
 }
 
 fn in_delegated(hako: &Runtime) -> Container<'_> {

@@ -1,7 +1,7 @@
 //! What is missing on the machine: each thing has its own sentence, and the
 //! command that mends it.
 
-use hako_integration::{Output, Runtime, Value, copy_program, each, json};
+use hako_integration::{Output, Runtime, copy_program, each, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -203,11 +203,9 @@ fn user_namespaces_with_privilege_but_without_root() {
     let hako = Runtime::as_user().launched_by(&unshare);
     let output = note(&hako).ok();
     assert!(output.stderr.contains("root, which is user 5 of the user namespace"), "{output}");
-    let text = fs::read_to_string(hako.user().home().join("config.json")).unwrap();
-    let config: Value = serde_json::from_str(&text).unwrap();
-    let map = json!([{ "containerID": 0, "hostID": 5, "size": 1 }]);
-    assert_eq!(config["linux"]["uidMappings"], map);
-    assert_eq!(config["linux"]["gidMappings"], map);
+    let seen = hako.inspect(&super::specified(&hako));
+    let map = json!([[0, 5, 1]]);
+    assert_eq!((&seen["uid_map"], &seen["gid_map"]), (&map, &map));
 }
 
 /// Of several the first in PATH is used, and named.

@@ -163,7 +163,11 @@ impl Host {
 
     /// The user who runs hako.
     pub fn account(&self) -> &Account {
-        let probe = || Account::probe(self.own_id(IdKind::User), self.own_id(IdKind::Group));
+        let probe = || {
+            let [users, groups] = [IdKind::User, IdKind::Group];
+            let maps = [self.own_map(users), self.own_map(groups)];
+            Account::probe(self.own_id(users), self.own_id(groups), maps)
+        };
         self.account.get_or_init(probe)
     }
 

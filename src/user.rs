@@ -2,16 +2,26 @@
 
 use std::path::PathBuf;
 
-/// The login name of a user (passwd(5)).
-pub fn login_name(uid: u32) -> Option<String> {
-    name_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+/// A user, as passwd(5) has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The login name.
+    pub name: String,
+    /// The group of a login.
+    pub gid: u32,
 }
 
-fn name_in(passwd: &str, uid: u32) -> Option<String> {
+/// A user's line in /etc/passwd.
+pub fn login(uid: u32) -> Option<Login> {
+    login_in(&std::fs::read_to_string("/etc/passwd").ok()?, uid)
+}
+
+fn login_in(passwd: &str, uid: u32) -> Option<Login> {
     passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+        let fields: Vec<_> = line.split(':').collect();
+        let [name, _, user, group, ..] = fields[..] else { return None };
+        let gid = group.parse().ok()?;
+        (user.parse() == Ok(uid)).then(|| Login { name: name.to_owned(), gid })
     })
 }
 
@@ -29,10 +39,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_from_passwd() {
-        let passwd = "root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:\n";
-        assert_eq!(name_in(passwd, 1000), Some("web".into()));
-        assert_eq!(name_in(passwd, 7), None);
-        assert_eq!(name_in("broken\n", 1000), None);
+    fn logins_come_from_passwd() {
+        let passwd = "root:x:0:0::/:/bin/sh\nweb:x:1000:1001::/:\n";
+        assert_eq!(login_in(passwd, 1000), Some(Login { name: "web".into(), gid: 1001 }));
+        assert_eq!(login_in(passwd, 7), None);
+        assert_eq!(login_in("broken\n", 1000), None);
     }
 }

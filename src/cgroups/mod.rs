@@ -17,8 +17,8 @@ pub use devices::{Access, Devices, Instruction, Kind, Rule};
 pub use directory::{CgroupDir, Record};
 pub use ownership::{is_managed, plan_owner};
 pub use plan::{
-    Driver, Manager, Placement, delegation_remedy, missing_controller, plan, plan_devices,
-    plan_limits,
+    Driver, Manager, Placement, delegation_remedy, delegation_remedy_for, missing_controller, plan,
+    plan_devices, plan_limits,
 };
 pub use resources::{Current, IfMissing, Setting, Table};
 pub use stats::{Stats, memory_events};

@@ -227,8 +227,18 @@ fn no_cgroup_for(setting: &Setting, compiler: &Compiler) -> Error {
     error.at(setting.pointer.clone())
 }
 
-/// How users get a cgroup, and a controller to hand out.
+/// How hako's user gets a cgroup, and a controller to hand out.
 pub fn delegation_remedy(controller: Option<&str>, host: &Host) -> String {
+    // Root of a user namespace is somebody else to the machine.
+    let outside = |map| to_host(map, host.own_id(IdKind::User));
+    match host.own_map(IdKind::User).and_then(outside) {
+        Some(uid) => delegation_remedy_for(&uid.to_string(), controller, host),
+        None => delegation_remedy_for(&host.account().name, controller, host),
+    }
+}
+
+/// The same for a user of this name or number.
+pub fn delegation_remedy_for(name: &str, controller: Option<&str>, host: &Host) -> String {
     let hierarchy = match host.cgroup_hierarchy() {
         Ok(hierarchy) => hierarchy.display(),
         Err(error) => return error.hint.unwrap_or(error.message),
@@ -239,12 +249,6 @@ pub fn delegation_remedy(controller: Option<&str>, host: &Host) -> String {
     let enable = controller.map_or_else(String::new, |controller| {
         format!("echo +{controller} >{hierarchy}/cgroup.subtree_control; ")
     });
-    // Root of a user namespace is somebody else to the machine.
-    let outside = |map| to_host(map, host.own_id(IdKind::User));
-    let name = match host.own_map(IdKind::User).and_then(outside) {
-        Some(uid) => uid.to_string(),
-        None => host.account().name.clone(),
-    };
     format!(
         "as root, {enable}D={hierarchy}/{name}; mkdir -p $D/shell && chown {name} $D $D/cgroup.procs $D/cgroup.subtree_control; and put the shell that calls hako there: echo PID >$D/shell/cgroup.procs"
     )

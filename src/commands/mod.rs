@@ -122,13 +122,20 @@ impl Container {
             Ok(host) if self.record.cgroup.placement.driver == Driver::Disabled => host,
             _ => return error,
         };
-        error.hint(match host.maker() {
-            Maker::Root => "it was created with --cgroup-manager=disabled".to_owned(),
-            _ => format!(
-                "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to hako's user; to have one: {}",
-                cgroups::delegation_remedy(None, &host)
-            ),
-        })
+        // Not as the record has it: root of a user namespace is somebody else to the machine.
+        let (whose, remedy) = match (host.maker(), self.directory.owner()) {
+            (Maker::Root, 0) => return error.hint("it was created with --cgroup-manager=disabled"),
+            (Maker::Root, owner) => {
+                let owner =
+                    user::login(owner).map_or_else(|| owner.to_string(), |login| login.name);
+                let remedy = cgroups::delegation_remedy_for(&owner, None, &host);
+                (owner, remedy)
+            }
+            _ => ("hako's user".to_owned(), cgroups::delegation_remedy(None, &host)),
+        };
+        error.hint(format!(
+            "it was created with --cgroup-manager=disabled, or where no cgroup is delegated to {whose}; to have one: {remedy}"
+        ))
     }
 
     /// Pids of its processes: those in its cgroup, or else in its pid namespace.
@@ -276,6 +283,10 @@ fn state_root(global: &Global) -> Result<PathBuf> {
         Error::new("there is no directory for the state of containers")
             .hint(user::RUNTIME_DIR_REMEDY)
     })?;
+    if directory.is_file() {
+        return Err(Error::new(format!("{} is no directory", directory.display()))
+            .hint(user::RUNTIME_DIR_REMEDY));
+    }
     // By su(1), which keeps the variable, it may be another user's. What is not there is made.
     match rustix::fs::access(&directory, Access::WRITE_OK | Access::EXEC_OK) {
         Err(Errno::ACCESS) => {

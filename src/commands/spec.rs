@@ -4,7 +4,9 @@ use super::Session;
 use crate::cli;
 use crate::error::{Context, Error, Result};
 use crate::host::{Host, Maker};
-use crate::namespaces::{Helper, IdKind, IdMapping, is_mapped, own_map_remedy};
+use crate::namespaces::{
+    self, IdKind, IdMapping, inside, is_mapped, map_from_root, own_map_remedy,
+};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +15,7 @@ use std::path::Path;
 pub fn run(session: &Session, args: &cli::Spec, rootless: bool) -> Result<()> {
     let path = args.bundle.as_deref().unwrap_or(Path::new(".")).join(&args.config);
     let host = Host::probe()?;
-    let config = if rootless { rootless_config(&host) } else { config() };
+    let config = if rootless { rootless_config(&host)? } else { config() };
     let text = serde_json::to_string_pretty(&config)
         .map_err(|error| Error::new(format!("cannot encode: {error}")))?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
@@ -107,12 +109,16 @@ fn mounts() -> Value {
 
 /// The same for an ordinary user: a user namespace in which they are root, without
 /// what such a root may not do. With all ids that there are for them.
-fn rootless_config(host: &Host) -> Value {
+fn rootless_config(host: &Host) -> Result<Value> {
     let mut config = config();
     let has_terminal_group = is_mapped(&map(IdKind::Group, host), TTY);
     let linux = &mut config["linux"];
     for kind in [IdKind::User, IdKind::Group] {
-        linux[kind.field()] = list(&map(kind, host));
+        let map = map(kind, host);
+        if map.is_empty() {
+            return Err(nothing_to_map(kind, host));
+        }
+        linux[kind.field()] = list(&map);
     }
     if let Some(namespaces) = linux["namespaces"].as_array_mut() {
         namespaces.retain(|namespace| namespace["type"] != "network");
@@ -132,20 +138,37 @@ fn rootless_config(host: &Host) -> Value {
             }
         }
     }
-    config
+    Ok(config)
+}
+
+/// Who runs hako is nobody in its user namespace.
+fn nothing_to_map(kind: IdKind, host: &Host) -> Error {
+    let word = kind.word();
+    Error::new(format!("no {word} id can be mapped: hako's own does not exist in the user namespace that hako is in"))
+        .hint(own_map_remedy(kind, host.own_map(kind).unwrap_or_default()))
 }
 
 /// The group of terminals.
 const TTY: u32 = 5;
 
-/// All ids that who runs hako may map: those of the user namespace that they are
-/// root of, those that the machine gives them, or their own.
+/// All ids that who runs hako may map: those of the user namespace that they have
+/// privilege over, those that the machine gives them, or their own. None if they
+/// are nobody.
 fn map(kind: IdKind, host: &Host) -> Vec<IdMapping> {
+    let own = host.own_id(kind);
     let same = |line: &IdMapping| IdMapping { host: line.container, ..*line };
-    let only_own = || vec![IdMapping { container: 0, host: host.own_id(kind), size: 1 }];
-    match host.own_map(kind).filter(|_| host.maps_any(kind)) {
-        Some(lines) => lines.iter().map(same).collect(),
-        None => host.account().full_map(kind).unwrap_or_else(only_own),
+    match host.own_map(kind) {
+        Some(lines) if host.maps_any(kind) && is_mapped(lines, 0) => {
+            lines.iter().map(same).collect()
+        }
+        Some(lines) if host.maps_any(kind) => {
+            map_from_root(own, &inside(lines).collect::<Vec<_>>())
+        }
+        Some(lines) if !is_mapped(lines, own) => Vec::new(),
+        _ => {
+            let only_own = || vec![IdMapping { container: 0, host: own, size: 1 }];
+            host.account().full_map(kind).unwrap_or_else(only_own)
+        }
     }
 }
 
@@ -160,9 +183,10 @@ fn note(host: &Host) -> Option<String> {
     let count = |kind| map(kind, host).iter().map(|range| u64::from(range.size)).sum::<u64>();
     let is_single = |kind: &IdKind| count(*kind) < 2;
     let kinds: Vec<IdKind> = [IdKind::User, IdKind::Group].into_iter().filter(is_single).collect();
-    let name = match (&host.account().name, host.own_map(IdKind::User)) {
-        (name, Some(_)) => format!("{name} of the user namespace that hako is in"),
-        (name, None) => format!("{name} outside"),
+    let name = match (host.own_id(IdKind::User), host.own_map(IdKind::User)) {
+        (0, Some(_)) => "root of the user namespace that hako is in".to_owned(),
+        (uid, Some(_)) => format!("user {uid} of the user namespace that hako is in"),
+        (_, None) => format!("{} outside", host.account().name),
     };
     let meaning = match kinds[..] {
         [IdKind::User] => format!(
@@ -175,16 +199,29 @@ fn note(host: &Host) -> Option<String> {
             "one user, root, which is {name}: programs that change to another user or group will fail, and supplementary groups cannot be set"
         ),
     };
-    let reason = reason_for_one(*kinds.first()?, host);
+    let parts: Vec<_> = kinds.iter().map(|kind| reason_for_one(*kind, host)).collect();
+    let reason = match &parts[..] {
+        [] => return None,
+        [(one, remedy), (other, same)] if remedy == same => format!("{one}; {other}; {remedy}"),
+        parts => {
+            let parts: Vec<_> =
+                parts.iter().map(|(one, remedy)| format!("{one}; {remedy}")).collect();
+            parts.join("; ")
+        }
+    };
     Some(format!("in the container there is {meaning} ({reason})"))
 }
 
-fn reason_for_one(kind: IdKind, host: &Host) -> String {
+/// And what to do about it.
+fn reason_for_one(kind: IdKind, host: &Host) -> (String, String) {
     let account = host.account();
-    match (host.own_map(kind).filter(|_| host.maps_any(kind)), &account.ids(kind).helper) {
-        (Some(lines), _) => own_map_remedy(kind, lines),
-        (None, Helper::Ready(_)) => account.remedy(kind),
-        (None, Helper::Missing) => format!("{} is not installed", kind.helper()),
-        (None, Helper::Powerless { path, reason, .. }) => format!("{} {reason}", path.display()),
+    match (host.own_map(kind).filter(|_| host.maps_any(kind)), account.ids(kind).helper.lack(kind))
+    {
+        (Some(lines), _) => {
+            let reason = format!("/proc/self/{} has {}", kind.map_file(), namespaces::list(lines));
+            (reason, "have whoever made that namespace map more".to_owned())
+        }
+        (None, Some((reason, remedy))) => (reason, remedy.to_owned()),
+        (None, None) => account.shortage(kind),
     }
 }

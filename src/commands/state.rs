@@ -57,7 +57,7 @@ impl<'a> Shown<'a> {
 fn owner_name(uid: u32) -> String {
     match uid {
         0 => "root".to_owned(),
-        _ => user::login_name(uid).unwrap_or_else(|| format!("#{uid}")),
+        _ => user::login(uid).map_or_else(|| format!("#{uid}"), |login| login.name),
     }
 }
 

@@ -163,6 +163,8 @@ fn enter_container(pidfd: &OwnedFd, kinds: &[Kind]) -> Result<()> {
         let error = Error::os(format!("cannot enter {}", super::names(kinds)), errno);
         match errno {
             nix::errno::Errno::ESRCH => error.hint("the container has just ended"),
+            // The container may be of any other; which one, only its makers know.
+            nix::errno::Errno::EPERM if !crate::host::Host::default().is_in_initial_user_namespace() => error.hint("hako is in a user namespace: it can enter the containers of that one, and none made outside of it; leave it, or enter the one that the container was made in"),
             nix::errno::Errno::EPERM => error.hint("only root may enter a container whose first process cannot be looked into, as when its program may not be read"),
             _ => error,
         }

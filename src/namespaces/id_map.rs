@@ -1,8 +1,10 @@
 //! What: the id maps of user namespaces.
 
+use super::helper::Helper;
 use super::plan::{CloneSet, Kind};
-use super::subordinate::{Helper, IdKind, Range};
+use super::subordinate::{IdKind, Range, inside};
 use crate::error::{Error, name_of};
+use crate::host::Maker;
 use crate::plan::Compiler;
 use crate::process;
 use oci_spec::runtime::{Linux, LinuxIdMapping};
@@ -128,27 +130,30 @@ fn plan_writer(kind: IdKind, map: &[IdMapping], compiler: &mut Compiler) -> Opti
     let ids = account.ids(kind);
     let pointer = format!("/linux/{}", kind.field());
     let mut faults = Vec::new();
-    let refused = |map: &IdMapping| !account.elsewhere && !ids.allows(map);
-    for (index, map) in map.iter().enumerate().filter(|(_, map)| refused(map)) {
+    for (index, map) in map.iter().enumerate().filter(|(_, map)| !ids.allows(map)) {
         let last = (u64::from(map.host) + u64::from(map.size)).saturating_sub(1);
         let message =
             format!("ids {} to {last} of the host are not {}'s to map", map.host, account.name);
         faults
             .push(Error::new(message).at(format!("{pointer}/{index}")).hint(account.remedy(kind)));
     }
-    let name = kind.helper();
-    let (helper, fault) = match &ids.helper {
-        Helper::Ready(path) => (Some(path.clone()), None),
-        Helper::Missing => (None, Some(Error::new(format!("{name} is not installed, and without it a user can map no id but their own"))
-            .hint("as root: apt-get install uidmap (dnf install shadow-utils, apk add shadow-uidmap); or map the own id alone: hako spec --rootless then writes such mappings"))),
-        Helper::Powerless { path, reason, remedy } => (
-            None,
-            Some(Error::new(format!("{} {reason}", path.display())).hint(remedy)),
-        ),
-    };
-    faults.extend(fault.map(|fault| fault.at(pointer.as_str())));
+    let lack = ids.helper.lack(kind).map(|(reason, remedy)| {
+        let message = match ids.helper {
+            Helper::Missing => {
+                format!("{reason}, and without it a user can map no id but their own")
+            }
+            _ => reason,
+        };
+        Error::new(message).hint(format!(
+            "{remedy}; or map the own id alone: hako spec --rootless then writes such mappings"
+        ))
+    });
+    faults.extend(lack.map(|fault| fault.at(pointer.as_str())));
     faults.into_iter().for_each(|fault| compiler.fault(fault));
-    helper
+    match &ids.helper {
+        Helper::Ready(path) => Some(path.clone()),
+        _ => None,
+    }
 }
 
 /// Where the kernel denies setgroups(2), the process stays in its maker's groups.
@@ -156,7 +161,7 @@ pub fn plan_groups(user: &mut process::User, compiler: &mut Compiler) {
     if !compiler.denies_setgroups {
         return;
     }
-    if user.additional_gids.as_ref().is_some_and(|gids| !gids.is_empty()) {
+    if let Some(highest) = user.additional_gids.iter().flatten().max() {
         let (why, hint) = match compiler.host.denies_setgroups() {
             true => (
                 "the user namespace that hako is in denies it",
@@ -165,7 +170,7 @@ pub fn plan_groups(user: &mut process::User, compiler: &mut Compiler) {
             ),
             false => (
                 "the kernel denies it to who may map no group but their own",
-                compiler.host.account().remedy(IdKind::Group),
+                compiler.host.account().remedy_for(IdKind::Group, *highest),
             ),
         };
         compiler.fault(
@@ -241,9 +246,10 @@ pub fn cut_along_own(
                 }
             }
         }
-        if map.len() <= LARGEST_MAP && ranges.len() > LARGEST_MAP {
+        let taken = capacity(&ranges);
+        if map.len() <= capacity(map) && ranges.len() > taken {
             let message = format!(
-                "{} ranges, cut along the lines of /proc/self/{}: the kernel takes {LARGEST_MAP}",
+                "{} ranges, cut along the lines of /proc/self/{}: the kernel takes {taken}",
                 ranges.len(),
                 kind.map_file()
             );
@@ -262,13 +268,21 @@ fn missing_ids(kind: IdKind, range: IdMapping, lines: &[IdMapping]) -> Error {
 
 /// How to get by with the ids of the user namespace that a process is in.
 pub fn own_map_remedy(kind: IdKind, lines: &[IdMapping]) -> String {
-    let ranges = lines.iter().map(|line| Range { first: line.container, count: line.size });
-    let known: Vec<_> = ranges.map(|range| range.to_string()).collect();
+    let file = format!("/proc/self/{}", kind.map_file());
+    if lines.is_empty() {
+        return format!(
+            "{file} is empty: enter that namespace as its root (unshare -r), or have whoever made it map ids"
+        );
+    }
     format!(
-        "/proc/self/{} has {}: choose of these, or have whoever made that namespace map more",
-        kind.map_file(),
-        known.join(", ")
+        "{file} has {}: choose of these, or have whoever made that namespace map more",
+        list(lines)
     )
+}
+
+/// The ids inside, as a sentence lists them.
+pub fn list(lines: &[IdMapping]) -> String {
+    inside(lines).map(|range| range.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The maps of a new user namespace, checked.
@@ -298,19 +312,37 @@ fn plan_id_maps(linux: &Linux, clone: &CloneSet, compiler: &mut Compiler) -> Opt
 /// Ranges in a map (user_namespaces(7)).
 const LARGEST_MAP: usize = 340;
 
+/// How many of these ranges the kernel takes: it reads a map that is no longer than
+/// that, and less than a page of text.
+pub fn capacity(map: &[IdMapping]) -> usize {
+    let page = rustix::param::page_size();
+    let mut length = 0;
+    let fits = |range: &&IdMapping| {
+        length += format!("{} {} {}\n", range.container, range.host, range.size).len();
+        length < page
+    };
+    map.iter().take(LARGEST_MAP).take_while(fits).count()
+}
+
 /// A map the kernel will take: not empty, no empty, overflowing or overlapping range.
 /// `pointer` is the list of its ranges, or one value that holds them all.
 pub fn check_map(map: &[IdMapping], pointer: &str, is_list: bool, compiler: &mut Compiler) {
     if map.is_empty() {
+        let hint = match compiler.host.maker() {
+            Maker::Root => {
+                "for example [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]"
+            }
+            _ => "hako spec --rootless writes mappings of all the ids that you may map",
+        };
         compiler.fault(
-            Error::new("a user namespace needs at least one mapping")
-                .at(pointer)
-                .hint("for example [{\"containerID\": 0, \"hostID\": 100000, \"size\": 65536}]"),
+            Error::new("a user namespace needs at least one mapping").at(pointer).hint(hint),
         );
     }
-    if map.len() > LARGEST_MAP {
+    let taken = capacity(map);
+    if map.len() > taken {
+        let why = if taken < LARGEST_MAP { ", as text of less than a page" } else { "" };
         compiler.fault(
-            Error::new(format!("{} ranges: the kernel takes {LARGEST_MAP}", map.len())).at(pointer),
+            Error::new(format!("{} ranges: the kernel takes {taken}{why}", map.len())).at(pointer),
         );
     }
     let place = |index: usize| match is_list {

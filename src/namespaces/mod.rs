@@ -3,6 +3,7 @@
 mod address;
 mod apply;
 mod entry;
+mod helper;
 mod id_map;
 mod interface;
 mod names;
@@ -17,8 +18,8 @@ pub use apply::{
 };
 pub use entry::{Entry, plan_bridge, plan_entry, plan_network_entry, plan_shield};
 pub use id_map::{
-    IdMapping, IdMaps, Mapping, check_map, cut_along_own, is_mapped, own_map_remedy, plan_groups,
-    plan_mapping, seen_from, to_host,
+    IdMapping, IdMaps, Mapping, check_map, cut_along_own, is_mapped, list, own_map_remedy,
+    plan_groups, plan_mapping, seen_from, to_host,
 };
 pub use interface::{Moved, move_interface};
 pub use names::plan_names;
@@ -27,4 +28,4 @@ pub use plan::{
     plan_interfaces,
 };
 pub use refused::{clone_refused, id_refused};
-pub use subordinate::{Account, Helper, IdKind, maps_any};
+pub use subordinate::{Account, IdKind, inside, map_from_root, maps_any};

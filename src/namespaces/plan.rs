@@ -1,5 +1,6 @@
 //! What: which namespaces are made, joined or inherited, and by whom.
 
+use super::id_map::is_mapped;
 use super::subordinate::IdKind;
 use crate::error::Error;
 use crate::host::{Host, Maker};
@@ -142,8 +143,8 @@ pub struct CloneSet {
     /// Entered by that process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub join_bridge: Vec<Join>,
-    /// Init makes itself undumpable, instead of the runtime before the clone:
-    /// else an ordinary user could not write its id maps.
+    /// Init makes itself undumpable, instead of the runtime before the clone: its
+    /// files in /proc would be root's, and who is not root could not write its id maps.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dumpable: bool,
     /// The time namespace is made by the runtime before the clone, and left again.
@@ -375,6 +376,10 @@ fn distribute(new: Vec<Kind>, joins: Vec<Join>, user: UserNamespace, host: &Host
             Maker::Root | Maker::NamespaceRoot => join_bridge.extend(entered),
         }
     }
+    // Nobody but init is in new namespaces: there it may be looked into until it has its maps.
+    let is_alone = join_before.is_empty() && join_after.is_empty();
+    let lines = host.own_map(IdKind::User);
+    let without_root = lines.is_some_and(|lines| !is_mapped(lines, 0));
     CloneSet {
         network_apart,
         time_apart: !own_user && unshare.contains(&Kind::Time) && host.owns(Kind::Time),
@@ -384,7 +389,7 @@ fn distribute(new: Vec<Kind>, joins: Vec<Join>, user: UserNamespace, host: &Host
         unshare,
         join_before,
         join_after,
-        dumpable: host.maker() == Maker::User,
+        dumpable: host.maker() == Maker::User || (without_root && own_user && is_alone),
         ..CloneSet::default()
     }
 }

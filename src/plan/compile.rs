@@ -212,7 +212,7 @@ pub fn compile(spec: &Spec, host: &Host, options: &Options) -> Result<Plan> {
     }
     process.seccomp = setup;
     namespaces::plan_groups(&mut process.user, &mut compiler);
-    check_ids_are_mapped(&process.user, maps, &mut compiler);
+    check_ids_are_mapped(&process.user, maps, false, &mut compiler);
 
     // Before anything that init waits for: it must not get past a limit it cannot live with.
     cgroups::plan_limits(linux, &cgroup, &mut compiler);
@@ -425,6 +425,7 @@ fn check_version(version: &str, compiler: &mut Compiler) {
 pub(super) fn check_ids_are_mapped(
     user: &process::User,
     maps: Option<&namespaces::IdMaps>,
+    is_running: bool,
     compiler: &mut Compiler,
 ) {
     let host = compiler.host;
@@ -441,6 +442,11 @@ pub(super) fn check_ids_are_mapped(
         let fault = match host.maker() {
             _ if is_inherited => Error::new(format!("{what} that hako is in"))
                 .hint(namespaces::own_map_remedy(kind, map)),
+            _ if is_running => Error::new(what).hint(format!(
+                "the container has the {} ids {}: only one made anew can have others",
+                kind.word(),
+                namespaces::list(map)
+            )),
             Maker::User => Error::new(what).hint(host.account().remedy_for(kind, id)),
             _ => Error::new(what).hint(format!("extend linux.{} to cover it", kind.field())),
         };

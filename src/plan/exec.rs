@@ -48,7 +48,7 @@ pub fn compile_exec(
     compiler.runtime_is_stronger = compiler.user_namespace && !container.entry.bridge;
     let mut process = request(&container.process, &mut compiler);
     namespaces::plan_groups(&mut process.user, &mut compiler);
-    check_ids_are_mapped(&process.user, Some(&container.entry.maps), &mut compiler);
+    check_ids_are_mapped(&process.user, Some(&container.entry.maps), true, &mut compiler);
     cgroups::systemd::plan_attachment(&container.cgroup, &mut compiler);
     container.entry.plan_bridge(&process, &mut compiler);
     let (initial, last) = &process.exec_cpu_affinity;

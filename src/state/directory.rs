@@ -265,6 +265,11 @@ impl StateDir {
         rustix::fs::fstat(&self.fd).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
+    /// Whose it is: root's if that cannot be found out.
+    pub fn owner(&self) -> u32 {
+        rustix::fs::fstat(&self.fd).map_or(0, |stat| stat.st_uid)
+    }
+
     /// Whether there is a record, readable or not.
     pub fn has_record(&self) -> bool {
         self.has(FILE)

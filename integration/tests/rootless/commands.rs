@@ -76,6 +76,37 @@ fn exec_as_another_mapped_user() {
     let output = container.exec(&["--user", "65537"], "report").output();
     assert_eq!(output.code, Some(255), "{output}");
     assert!(output.stderr.contains("user id 65537 is not mapped"), "{output}");
+    let only = "hint: the container has the user ids 0, 1 to 65536: only one made anew";
+    assert!(output.stderr.contains(only), "{output}");
+    // Root, who could map them, is told the same.
+    let stderr =
+        said_to_root(&hako, &["exec", "-u70000", container.id(), "/bin/inspector", "report"]);
+    assert!(stderr.contains("user id 70000 is not mapped") && stderr.contains(only), "{stderr}");
+}
+
+/// What such a command of root's says of the user's containers.
+fn said_to_root(hako: &Runtime, words: &[&str]) -> String {
+    let mut command = std::process::Command::new(hako.program());
+    let output = command.arg("--root").arg(hako.root()).args(words).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn exec_from_another_user_namespace_says_so() {
+    let hako = Runtime::as_user();
+    let container = hako.serve(&hako.bundle());
+    let uid = hako.user().uid().to_string();
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
+        .args(["unshare", "--user", "--map-root-user"])
+        .args([hako.program(), "--root".as_ref(), hako.root(), "exec".as_ref()])
+        .args([container.id(), "/bin/inspector", "report"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(255), "{stderr}");
+    assert!(stderr.contains("hint: hako is in a user namespace: it can enter"), "{stderr}");
 }
 
 #[test]
@@ -183,6 +214,23 @@ fn what_takes_a_cgroup_says_so() {
             assert!(output.stderr.contains(words), "{words}: {output}");
         }
     }
+}
+
+/// Also if they are root of a user namespace.
+#[test]
+fn whose_cgroup_is_missing_is_told_to_root() {
+    each([Runtime::as_user, || Runtime::as_namespace_root(&["--mount"])], |world| {
+        let hako = world();
+        let container = hako.serve(&hako.bundle());
+        let id = container.id();
+        for words in [&["pause", id][..], &["update", "--pids-limit", "10", id]] {
+            let stderr = said_to_root(&hako, words);
+            let whose = "where no cgroup is delegated to hako-user;";
+            for words in [whose].iter().chain(delegation()) {
+                assert!(stderr.contains(words), "{words}: {stderr}");
+            }
+        }
+    });
 }
 
 fn in_delegated(hako: &Runtime) -> Container<'_> {

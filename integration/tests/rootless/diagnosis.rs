@@ -53,6 +53,19 @@ fn user_namespaces_that_are_switched_off() {
     let _ = hako.inspect(&bundle);
 }
 
+/// What `hako spec --rootless` says.
+fn note(hako: &Runtime) -> Output {
+    let _ = fs::remove_file(hako.user().home().join("config.json"));
+    hako.command(&["spec", "--rootless"]).current_dir(hako.user().home()).output()
+}
+
+/// Shows the test's thread such a file in /etc.
+fn etc(hako: &Runtime, name: &str, text: &str) -> PathBuf {
+    let file = hako.file(name, text);
+    hako.bind(&file, &Path::new("/etc").join(name), false);
+    file
+}
+
 fn newuidmap() -> PathBuf {
     let path = Command::new("sh").args(["-c", "command -v newuidmap"]).output().unwrap();
     PathBuf::from(String::from_utf8(path.stdout).unwrap().trim())
@@ -99,9 +112,100 @@ fn helpers_without_privilege() {
             &format!("chmod u+s {},", newuidmap().display()),
         ],
     );
-    let output =
-        hako.command(&["spec", "--rootless"]).current_dir(hako.user().home()).output().ok();
-    assert!(output.stderr.contains("neither setuid root"), "{output}");
+    let output = note(&hako).ok();
+    // Groups lack something else.
+    etc(&hako, "subgid", "");
+    let both = note(&hako).ok();
+    for (output, words) in [
+        (&output, "neither setuid root"),
+        (&output, "as root: chmod u+s"),
+        (&both, "as root: chmod u+s"),
+        (&both, "/etc/subgid gives hako-user no group ids; for more"),
+    ] {
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    }
+}
+
+#[test]
+fn helpers_that_the_user_may_not_execute() {
+    let hako = Runtime::as_user();
+    let copy = copied_newuidmap(&hako);
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4750)).unwrap();
+    cover_newuidmap(&hako, &copy);
+    let output = hako.refuses(&hako.bundle(), "/linux/uidMappings");
+    says(&output, &["newuidmap may not be executed by hako's user", "as root: chmod a+rx /"]);
+    assert_eq!(hako.inspect(&super::specified(&hako))["uid_map"][0][2], 1);
+}
+
+/// As after newgrp(1): the helpers compare the group with that of the login.
+#[test]
+fn helpers_serve_the_login_group() {
+    let hako = Runtime::as_user();
+    let uid = hako.user().uid();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    etc(&hako, "passwd", &passwd.replace(&format!(":{uid}:{uid}:"), &format!(":{uid}:33:")));
+    let output = hako.refuses(&hako.bundle(), "/linux/uidMappings");
+    says(&output, &["newuidmap serves only who is in the group", "login group, which is 33"]);
+    assert_eq!(hako.inspect(&super::specified(&hako))["gid_map"], json!([[0, uid, 1]]));
+}
+
+#[test]
+fn helpers_serve_who_is_in_passwd() {
+    let hako = Runtime::as_user();
+    let uid = hako.user().uid();
+    let passwd = fs::read_to_string("/etc/passwd").unwrap();
+    etc(&hako, "passwd", &passwd.replace(&format!(":x:{uid}:"), ":x:54320:"));
+    etc(&hako, "subuid", &format!("{uid}:{}:65536\n", hako.user().first_subordinate()));
+    let output = hako.refuses(&hako.bundle(), "/linux/uidMappings");
+    let how = format!("as root: useradd --uid {uid} NAME");
+    says(&output, &["needs a line in /etc/passwd", &how]);
+    assert!(!output.stderr.contains(&format!(" {uid}; then write")), "{output}");
+    assert_eq!(hako.inspect(&super::specified(&hako))["uid_map"], json!([[0, uid, 1]]));
+}
+
+/// Only the helper, which is root, reads it.
+#[test]
+fn subordinate_ids_that_cannot_be_read() {
+    let hako = Runtime::as_user();
+    let first = hako.user().first_subordinate();
+    let file = etc(&hako, "subuid", &format!("hako-user:{first}:65536\n"));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(hako.inspect(&hako.bundle())["uid_map"][1][1], first);
+    let output = note(&hako).ok();
+    for words in ["hako-user may not read /etc/subuid", "as root: chmod 644 /etc/subuid"] {
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    }
+}
+
+/// In a user namespace without the machine's root, whose helpers are nobody's.
+#[test]
+fn user_namespaces_without_root_or_anybody() {
+    let unshare = ["unshare", "--user", "--map-user=5", "--map-group=5"];
+    let hako = Runtime::as_user().launched_by(&unshare);
+    let mut bundle = hako.bundle();
+    let output = hako.refuses(&bundle, "/linux/uidMappings");
+    says(&output, &["has an owner whom the user namespace that hako is in does not know"]);
+    assert!(output.stderr.contains("enter that namespace as its root (unshare -r)"), "{output}");
+    let output = note(&hako).ok();
+    assert!(output.stderr.contains("root, which is user 5 of the user namespace"), "{output}");
+
+    let hako = hako.launched_by(&["unshare", "--user"]);
+    bundle.set("/linux/uidMappings/1/size", 1);
+    let output = hako.refuses(&bundle, "/linux/uidMappings/1");
+    says(&output, &["/proc/self/uid_map is empty: enter that namespace as its root (unshare -r)"]);
+    says(&note(&hako), &["no user id can be mapped", "/proc/self/uid_map is empty"]);
+}
+
+/// With privilege in it, they map the ids it has.
+#[test]
+fn user_namespaces_with_privilege_but_without_root() {
+    let unshare = ["unshare", "--user", "--map-user=5", "--map-group=5", "--keep-caps", "--mount"];
+    let hako = Runtime::as_user().launched_by(&unshare);
+    let output = note(&hako).ok();
+    assert!(output.stderr.contains("root, which is user 5 of the user namespace"), "{output}");
+    let seen = hako.inspect(&super::specified(&hako));
+    let map = json!([[0, 5, 1]]);
+    assert_eq!((&seen["uid_map"], &seen["gid_map"]), (&map, &map));
 }
 
 /// Of several the first in PATH is used, and named.
@@ -162,6 +266,10 @@ fn ids_that_are_not_the_users() {
     let first = hako.user().first_subordinate();
     each(["uidMappings", "gidMappings"], |field| {
         let mut bundle = hako.bundle();
+        bundle.set(&format!("/linux/{field}"), json!([]));
+        let output = hako.refuses(&bundle, &format!("/linux/{field}"));
+        says(&output, &["at least one mapping", "hako spec --rootless writes mappings"]);
+        let mut bundle = hako.bundle();
         bundle.set(&format!("/linux/{field}/1/size"), 65_537);
         let output = hako.refuses(&bundle, &format!("/linux/{field}/1"));
         let ids =
@@ -196,6 +304,11 @@ fn ids_that_the_process_needs() {
     bundle.set("/linux/gidMappings/1/size", 100).set("/process/user/gid", 101);
     let output = hako.refuses(&bundle, "/process/user/gid");
     says(&output, &["group id 101 is not mapped", "less than you have: hako spec --rootless"]);
+    let mut bundle = hako.bundle();
+    bundle.remove("/linux/gidMappings/1").remove("/mounts/2/options/5");
+    bundle.set("/process/user/additionalGids", json!([5]));
+    let output = hako.refuses(&bundle, "/process/user/additionalGids");
+    says(&output, &["the kernel denies it", "less than you have: hako spec --rootless"]);
     let mut bundle = hako.bundle();
     bundle.set("/process/user/additionalGids", json!([5, 70_002]));
     let output = hako.refuses(&bundle, "/process/user/additionalGids/1");
@@ -266,6 +379,7 @@ fn no_place_for_state() {
             (private.to_str().unwrap(), "cannot write to"),
             (missing.to_str().unwrap(), "cannot write to"),
             ("/no-such-directory/1000", "cannot make state directory"),
+            ("/etc/passwd", "/etc/passwd is no directory"),
         ],
         |(directory, words)| {
             let create = hako.on_bundle(&["create"], &bundle);

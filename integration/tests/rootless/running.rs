@@ -17,6 +17,32 @@ fn what_spec_writes_runs_with_all_ids() {
     assert_eq!(seen["pid"], 1);
 }
 
+/// Their own id may be one of those in /etc/subuid, and these more than the kernel
+/// takes lines.
+#[test]
+fn what_spec_writes_is_what_the_kernel_takes() {
+    let hako = Runtime::as_user();
+    let uid = hako.user().uid();
+    let around = format!("hako-user:{}:65536\n", uid - 10);
+    hako.bind(&hako.file("subuid", &around), "/etc/subuid".as_ref(), false);
+    let first = hako.user().first_subordinate();
+    let many: String =
+        (0..400).map(|index| format!("hako-user:{}:10\n", first + 20 * index)).collect();
+    hako.bind(&hako.file("subgid", &many), "/etc/subgid".as_ref(), false);
+    let seen = hako.inspect(&specified(&hako));
+    let map = json!([[0, uid, 1], [1, uid - 10, 10], [11, uid + 1, 65_525]]);
+    assert_eq!(seen["uid_map"], map);
+    let lines = seen["gid_map"].as_array().unwrap();
+    assert!((200..=340).contains(&lines.len()), "{}", lines.len());
+    // One more is too many.
+    let mut bundle = specified(&hako);
+    let more: Vec<_> = (0..330)
+        .map(|index| json!({ "containerID": 10 * index, "hostID": first + 20 * index, "size": 10 }))
+        .collect();
+    bundle.set("/linux/gidMappings", more);
+    hako.refuses(&bundle, "/linux/gidMappings").fails("330 ranges: the kernel takes 2");
+}
+
 #[test]
 fn one_id_is_enough_and_its_meaning_is_told() {
     let hako = Runtime::as_lone_user();
@@ -73,7 +99,7 @@ fn what_spec_writes_for_a_namespaces_root() {
     let output = hako.command(&["spec", "--rootless"]).current_dir(bundle.dir()).output().ok();
     for words in [
         "root, which is root of the user namespace that hako is in: ",
-        "(/proc/self/uid_map has 0: ",
+        "(/proc/self/uid_map has 0; ",
     ] {
         assert!(output.stderr.contains(words), "{words}: {output}");
     }

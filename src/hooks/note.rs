@@ -43,6 +43,8 @@ impl Drop for Note<'_> {
 pub fn end_noted(directory: BorrowedFd) -> Result<()> {
     let Ok(target) = rustix::fs::readlinkat(directory, NAME, Vec::new()) else { return Ok(()) };
     let noted = target.to_str().ok().and_then(|target| target.parse::<UniquePid>().ok());
+    // The group of 1 would be everybody (kill(2)).
+    let noted = noted.filter(|hook| hook.pid > 1);
     if let Some(hook) = noted
         && let Some(pidfd) = hook.open()?
     {

@@ -88,8 +88,9 @@ fn spawn<'a>(hook: &Hook, site: &Site<'a>, stdio: [BorrowedFd; 3]) -> Result<Chi
         }
         Cloned::Parent { pid, pidfd } => {
             drop(told);
-            // Nobody but the kernel makes pids.
-            let pid = Pid::from_raw(pid).unwrap_or(Pid::INIT);
+            let Some(pid) = Pid::from_raw(pid) else {
+                return Err(Error::new(format!("{shown}: it has no pid")));
+            };
             let go_on = || {
                 let note = site.noted_in.map(|directory| Note::of(pid, directory)).transpose()?;
                 socket.send(Message::Continue)?;

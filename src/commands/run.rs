@@ -1,6 +1,6 @@
 //! `hako run`: create, start, wait and delete in one.
 
-use super::{Container, LOCK_TIMEOUT, Session, bundle, create, delete, start};
+use super::{Container, Session, bundle, create, delete, start};
 use crate::cgroups::CgroupDir;
 use crate::cli;
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub fn run(session: &Session, args: &cli::Run, inherited: Inherited) -> Result<u
         directory: created.directory,
         record: created.record,
     };
-    let lock = container.directory.lock(LOCK_TIMEOUT)?;
+    let lock = container.directory.locked();
     let spawned = created.spawned;
     let cgroup = created.served.cgroup.as_ref();
     // In the foreground the wait for its end shows whether it has begun.

@@ -139,6 +139,11 @@ impl StateDir {
         }
     }
 
+    /// Takes over a lock that was left on.
+    pub fn locked(&self) -> Lock<'_> {
+        Lock(self)
+    }
+
     /// Reads the record.
     pub fn load(&self) -> Result<Record> {
         let path = self.path.join(FILE);

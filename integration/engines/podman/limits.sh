@@ -34,7 +34,8 @@ case_pause() {
 case_pod() {
     needs_controllers memory cpu
     podman pod create --name together --memory 64m --memory-swap 64m --cpus 0.5
-    exits 137 run --pod together box tail -c 96m /dev/zero
+    # conmon is in the pod, too, and without it nobody knows the exit code: it is not to be the one that is killed.
+    exits 137 run --pod together --oom-score-adj 1000 box tail -c 96m /dev/zero
     podman run --detach --name job --pod together --memory 32m box sleep 60
     is "$(limit memory.max)" 33554432
     local above=1

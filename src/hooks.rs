@@ -92,10 +92,14 @@ impl Hooks {
         self.0.get(&kind).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether there are some of one of these kinds.
+    pub fn has_any(&self, kinds: &[Kind]) -> bool {
+        kinds.iter().any(|kind| !self.of(*kind).is_empty())
+    }
+
     /// Whether some run while a container is created.
     pub fn run_in_create(&self) -> bool {
-        let kinds = [Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer];
-        kinds.iter().any(|kind| !self.of(*kind).is_empty())
+        self.has_any(&[Kind::Prestart, Kind::CreateRuntime, Kind::CreateContainer])
     }
 }
 
@@ -201,8 +205,7 @@ pub fn run(hooks: &Hooks, kind: Kind, site: &Site) -> Result<()> {
 /// # Errors
 /// hako is asked to end; then init is to be ended, and its hooks with it.
 pub fn wait_for_init(hooks: &Hooks, socket: BorrowedFd) -> Result<()> {
-    let runs_some = |kind: &Kind| !hooks.of(*kind).is_empty();
-    if ![Kind::CreateContainer, Kind::StartContainer].iter().any(runs_some) {
+    if !hooks.has_any(&[Kind::CreateContainer, Kind::StartContainer]) {
         return Ok(());
     }
     let Some(ending) = Ending::listen() else { return Ok(()) };

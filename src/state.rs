@@ -8,7 +8,7 @@
 mod directory;
 mod timestamp;
 
-pub use directory::{Lock, StateDir, list};
+pub use directory::{Lock, NO_CONTAINER, StateDir, list};
 pub use timestamp::timestamp;
 
 use crate::cgroups;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::ParseIntError;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::str::FromStr;
 
 /// Identifies a process across reuse of its pid. As text: both numbers, with a dot.
@@ -40,6 +40,20 @@ impl UniquePid {
     pub fn identify(pid: i32) -> Result<Self> {
         let stat = stat::of(pid).ok_or_else(|| Error::new(format!("process {pid} is gone")))?;
         Ok(Self { pid, start_time: stat.starttime })
+    }
+
+    /// Notes the process in a directory: a link of that name, which leads nowhere.
+    ///
+    /// # Errors
+    /// `EEXIST` when one is noted there.
+    pub fn note(&self, directory: BorrowedFd, name: &str) -> Result<(), Errno> {
+        rustix::fs::symlinkat(self.to_string(), directory, name)
+    }
+
+    /// The process that is noted there.
+    pub fn noted(directory: BorrowedFd, name: &str) -> Option<Self> {
+        let target = rustix::fs::readlinkat(directory, name, Vec::new()).ok()?;
+        target.to_str().ok()?.parse().ok()
     }
 
     /// Whether this very process still runs; a zombie does not.

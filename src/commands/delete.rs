@@ -39,8 +39,8 @@ fn delete(session: &Session, id: &str, force: bool) -> Result<()> {
     // Whoever is still at it sees its hook or its init end, and gives up.
     let end = || {
         hooks::end_noted(container.directory.as_fd())?;
-        let current = container.directory.load().unwrap_or_else(|_| container.record.clone());
-        end_process(current.init)
+        let current = container.directory.load();
+        end_process(current.map_or(container.record.init, |record| record.init))
     };
     let _lock = match force {
         true => container.directory.lock_with(LOCK_TIMEOUT, end)?,

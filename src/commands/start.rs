@@ -10,7 +10,7 @@ use crate::protocol::{Interruption, Socket};
 use crate::seccomp::{Agent, Connection, Subject};
 use crate::spawn::{self, FORBIDDEN};
 use crate::stat::{UNEXECUTED, is_unexecuted};
-use crate::state::{ContainerState, Record, Status};
+use crate::state::{ContainerState, NO_CONTAINER, Record, Status};
 use std::os::fd::AsFd;
 
 /// Opens the gate and waits until the program runs.
@@ -27,7 +27,7 @@ pub fn run(session: &Session, id: &str) -> Result<()> {
         }
         Status::Running => return Err(Error::new("cannot start an already running container")),
         Status::Stopped if !container.directory.has_record() => {
-            return Err(Error::new("container does not exist"));
+            return Err(Error::new(NO_CONTAINER));
         }
         Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use std::os::fd::BorrowedFd;
 
-/// The note's name in the state directory: a link that leads nowhere.
+/// The note's name in the state directory.
 pub const NAME: &str = "hook";
 
 /// A note of a hook. It goes with its owner, who has waited for the hook.
@@ -17,13 +17,12 @@ pub struct Note<'d>(BorrowedFd<'d>);
 impl<'d> Note<'d> {
     /// Notes a process that exists.
     pub fn of(pid: Pid, directory: BorrowedFd<'d>) -> Result<Self> {
-        let process = UniquePid::identify(pid.as_raw_pid())?.to_string();
-        let note = || rustix::fs::symlinkat(process.as_str(), directory, NAME);
-        let noted = match note() {
+        let process = UniquePid::identify(pid.as_raw_pid())?;
+        let noted = match process.note(directory, NAME) {
             // Of one that has ended, and whose hako was killed.
             Err(Errno::EXIST) => {
-                let _ = rustix::fs::unlinkat(directory, NAME, AtFlags::empty());
-                note()
+                forget(directory);
+                process.note(directory, NAME)
             }
             noted => noted,
         };
@@ -34,25 +33,26 @@ impl<'d> Note<'d> {
 
 impl Drop for Note<'_> {
     fn drop(&mut self) {
-        let _ = rustix::fs::unlinkat(self.0, NAME, AtFlags::empty());
+        forget(self.0);
     }
+}
+
+fn forget(directory: BorrowedFd) {
+    let _ = rustix::fs::unlinkat(directory, NAME, AtFlags::empty());
 }
 
 /// Ends the hook that a note in `directory` tells of, with its process group. One
 /// that has ended by itself has left behind what it wanted to.
 pub fn end_noted(directory: BorrowedFd) -> Result<()> {
-    let Ok(target) = rustix::fs::readlinkat(directory, NAME, Vec::new()) else { return Ok(()) };
-    let noted = target.to_str().ok().and_then(|target| target.parse::<UniquePid>().ok());
     // The group of 1 would be everybody (kill(2)).
-    let noted = noted.filter(|hook| hook.pid > 1);
-    if let Some(hook) = noted
-        && let Some(pidfd) = hook.open()?
-    {
+    let noted = UniquePid::noted(directory, NAME).filter(|hook| hook.pid > 1);
+    let Some(hook) = noted else { return Ok(()) };
+    if let Some(pidfd) = hook.open()? {
         if let Some(group) = Pid::from_raw(hook.pid) {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
         let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
     }
-    let _ = rustix::fs::unlinkat(directory, NAME, AtFlags::empty());
+    forget(directory);
     Ok(())
 }

@@ -308,12 +308,12 @@ fn plan_runtime_work(
     let before = compiler.parent.len();
     namespaces::plan_interfaces(linux, clone, compiler);
     for kind in [HookKind::Prestart, HookKind::CreateRuntime] {
-        if !hooks.of(kind).is_empty() {
+        if hooks.has_any(&[kind]) {
             compiler.parent_at(format!("/hooks/{kind}"), ParentOp::Hooks(kind));
         }
     }
     // These see a finished network, too, and where the runtime makes it only that knows.
-    let create_container = !hooks.of(HookKind::CreateContainer).is_empty();
+    let create_container = hooks.has_any(&[HookKind::CreateContainer]);
     if compiler.parent.len() > before || (create_container && clone.network_apart) {
         let receive = Step { pointer: None, op: ParentOp::Receive(Message::Mounted) };
         compiler.parent.insert(before, receive);
@@ -337,7 +337,7 @@ pub(super) fn plan_start(
     let before = compiler.parent.len();
     let by_parent = process::plan_by_parent(process, compiler);
     // Such a hook's container is being created until it has run, for whoever asks.
-    let create_container = !hooks.of(HookKind::CreateContainer).is_empty();
+    let create_container = hooks.has_any(&[HookKind::CreateContainer]);
     if by_parent || create_container || !compiler.options.run {
         compiler.child(ChildOp::Send(Message::Created));
         let receive = Step { pointer: None, op: ParentOp::Receive(Message::Created) };
@@ -358,7 +358,7 @@ pub(super) fn plan_start(
     } else {
         compiler.child(ChildOp::Gate);
     }
-    if !hooks.of(HookKind::StartContainer).is_empty() {
+    if hooks.has_any(&[HookKind::StartContainer]) {
         compiler.child_at("/hooks/startContainer", ChildOp::Hooks(HookKind::StartContainer));
     }
     // Last: whatever comes after it has to be allowed by the profile.

@@ -45,7 +45,8 @@ const SOMETIMES: [&str; 7] =
 /// A state file is a few kilobytes; anything much larger is not one.
 const LARGEST: u64 = 4 << 20;
 
-const NO_CONTAINER: &str = "container does not exist";
+/// What there is to say of an id that nobody has.
+pub const NO_CONTAINER: &str = "container does not exist";
 
 /// A container's directory.
 #[derive(Debug)]
@@ -205,13 +206,12 @@ impl StateDir {
 
     /// Notes, apart from the record, which process init is.
     pub fn note_init(&self, init: &UniquePid) -> Result<()> {
-        rustix::fs::symlinkat(init.to_string(), &self.fd, INIT).os(|| "cannot note init")
+        init.note(self.as_fd(), INIT).os(|| "cannot note init")
     }
 
     /// The init that was noted.
     pub fn noted_init(&self) -> Option<UniquePid> {
-        let target = rustix::fs::readlinkat(&self.fd, INIT, Vec::new()).ok()?;
-        target.to_str().ok()?.parse().ok()
+        UniquePid::noted(self.as_fd(), INIT)
     }
 
     /// The cgroup that was noted.
